@@ -1,0 +1,1 @@
+"""Who is calling and what was already answered: tokens, idempotency keys, failed registrations."""

@@ -1,0 +1,1 @@
+"""Configuration servers: each coordinates one site and brings an inbuilt process server."""

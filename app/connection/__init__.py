@@ -1,0 +1,1 @@
+"""Connection state: who is silent, judged by observed time alone."""

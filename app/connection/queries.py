@@ -1,0 +1,116 @@
+"""SQL of connection state."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.connection.rules import Gap, bucket_of
+from app.events.service import Resource
+from app.models import ConfigurationServer, Host, MonitorWatermark, Outage, ProcessServer
+from app.vocabulary import ConnectionState, Health, ResourceKind
+
+WATERMARK_ID = 1
+
+
+class Affected(NamedTuple):
+    """A server whose host changed."""
+
+    host_row_id: uuid.UUID
+    vault_id: uuid.UUID
+    resource: Resource
+
+
+async def lock_watermark(session: AsyncSession) -> MonitorWatermark | None:
+    """How far silence was observed, locked: of two monitors that both think they lead, one waits."""
+    statement = select(MonitorWatermark).where(MonitorWatermark.id == WATERMARK_ID).with_for_update(key_share=True)
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def observed_until(session: AsyncSession) -> datetime | None:
+    """How far silence was observed."""
+    return (
+        await session.execute(select(MonitorWatermark.observed_until).where(MonitorWatermark.id == WATERMARK_ID))
+    ).scalar_one_or_none()
+
+
+async def gaps(session: AsyncSession) -> list[Gap]:
+    """Every outage that is still remembered."""
+    rows = await session.execute(select(Outage.started_at, Outage.ended_at))
+    return [Gap(row.started_at, row.ended_at) for row in rows]
+
+
+async def forget_gaps_before(session: AsyncSession, moment: datetime) -> None:
+    """Outages that ended before the earliest moment that matters are of no use."""
+    await session.execute(delete(Outage).where(Outage.ended_at < moment))
+
+
+async def bring_back_from_future(session: AsyncSession, now: datetime) -> int:
+    """After the clock was set back, no heartbeat may be newer than now. Returns how many were."""
+    result: Any = await session.execute(
+        update(Host)
+        .where(Host.last_heartbeat_at > now)
+        .values(last_heartbeat_at=now, last_heartbeat_bucket=bucket_of(now))
+    )
+    return int(result.rowcount)
+
+
+async def disconnect_silent(session: AsyncSession, silent_since: datetime, now: datetime, limit: int) -> Sequence[Any]:
+    """Mark up to `limit` silent hosts disconnected. Returns id and last heartbeat of each.
+
+    The conditions are checked again by the UPDATE: a heartbeat that commits in between wins.
+    """
+    candidates = (
+        select(Host.id)
+        .where(
+            Host.connection_state == ConnectionState.CONNECTED.value,
+            Host.last_heartbeat_bucket <= bucket_of(silent_since),
+            Host.last_heartbeat_at <= silent_since,
+        )
+        .order_by(Host.id)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    ids = (await session.execute(candidates)).scalars().all()
+    if not ids:
+        return []
+    statement = (
+        update(Host)
+        .where(
+            Host.id.in_(ids),
+            Host.connection_state == ConnectionState.CONNECTED.value,
+            Host.last_heartbeat_at <= silent_since,
+        )
+        .values(
+            connection_state=ConnectionState.DISCONNECTED.value,
+            connection_changed_at=now,
+            health=Health.CRITICAL.value,
+        )
+        .returning(Host.id, Host.last_heartbeat_at)
+        .execution_options(synchronize_session=False)
+    )
+    return (await session.execute(statement)).all()
+
+
+async def servers_on(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> list[Affected]:
+    """The servers that run on hosts, configuration servers first; an inbuilt process server shares its host."""
+    found: list[Affected] = []
+    for kind, model in (
+        (ResourceKind.CONFIGURATION_SERVER, ConfigurationServer),
+        (ResourceKind.PROCESS_SERVER, ProcessServer),
+    ):
+        rows = await session.execute(
+            select(model.host_row_id, model.vault_id, model.id, model.name)
+            .where(model.host_row_id.in_(host_row_ids))
+            .order_by(model.id)
+        )
+        found.extend(Affected(row.host_row_id, row.vault_id, Resource(kind, row.id, row.name)) for row in rows)
+    return found
+
+
+async def count_hosts(session: AsyncSession) -> int:
+    """How many agents there are."""
+    return int((await session.execute(select(func.count()).select_from(Host))).scalar_one())

@@ -1,0 +1,135 @@
+"""The outermost layers: request ids, body limit, the log line and the net for unhandled faults.
+
+Plain ASGI: BaseHTTPMiddleware would cost more than the rest of a request.
+"""
+
+import logging
+import re
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.errors import TooLarge
+from app.core.metrics import HTTP_REQUESTS, HTTP_SECONDS
+from app.core.problems import problem_response, unhandled
+from app.core.wire import new_id
+
+REQUEST_ID_HEADER = "X-Request-ID"
+QUIET_ROUTES = {"/healthz", "/readyz", "/metrics"}
+_GOOD_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+log = structlog.get_logger("muster.http")
+
+
+def request_id_for(presented: str | None) -> str:
+    """The client's id when it is fit for a header and a log line, else a new one."""
+    return presented if presented and _GOOD_REQUEST_ID.fullmatch(presented) else str(new_id())
+
+
+class RequestContext:
+    """Gives each request an id, answers unhandled faults, writes one log line and the metrics."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = request_id_for(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+        started = time.perf_counter()
+
+        async def tagged_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, tagged_send)
+            except Exception as error:
+                if status:
+                    raise
+                await unhandled(error, scope["path"], request_id)(scope, receive, tagged_send)
+            finally:
+                _account(scope, status, time.perf_counter() - started)
+
+
+def _account(scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", None) or "unmatched"
+    HTTP_REQUESTS.labels(scope["method"], route, str(status)).inc()
+    HTTP_SECONDS.labels(scope["method"], route).observe(seconds)
+    client = scope.get("client") or ("", 0)
+    # Probes and scrapes come every few seconds and say nothing.
+    level = logging.DEBUG if route in QUIET_ROUTES and status < 400 else logging.INFO
+    log.log(
+        level,
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        milliseconds=round(seconds * 1000, 1),
+        client=client[0],
+    )
+
+
+class BodyLimit:
+    """Reads the body before the application does and refuses what is larger than `limit` bytes."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = await read_body(scope, receive, self._limit)
+        if body is None:
+            await refuse_large_body(scope, receive, send, self._limit)
+            return
+        delivered = False
+
+        async def replayed() -> Message:
+            nonlocal delivered
+            if delivered:
+                return await receive()
+            delivered = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app(scope, replayed, send)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
+    """The whole body, or None when it has more than `limit` bytes (announced or sent)."""
+    announced = Headers(scope=scope).get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        return None
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b""
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+async def refuse_large_body(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+    """Answer 413 and close the connection, since the rest of the body was not read."""
+    error = TooLarge(f"the body has more than {limit} bytes; send less at once", headers={"Connection": "close"})
+    request_id = scope.get("state", {}).get("request_id", "")
+    await problem_response(error, scope["path"], request_id)(scope, receive, send)

@@ -1,0 +1,60 @@
+"""Structured logs: one line an event, with the request id where there is one."""
+
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+
+from app.core.settings import LogFormat, LogLevel
+
+_SECRET_KEYS = re.compile(r"passphrase|credential|secret|token$|authorization|registration_?key$", re.IGNORECASE)
+_BEARER = re.compile(r"\b[0-9a-f]{32}\.[A-Za-z0-9_-]{20,}")
+
+
+def redact(_logger: Any, _method: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """The last net: values under secret names, and anything shaped like `id.secret`, never reach a log line."""
+    for key, value in entry.items():
+        if _SECRET_KEYS.search(key) and value is not None:
+            entry[key] = "[redacted]"
+        elif isinstance(value, str):
+            entry[key] = _BEARER.sub("[redacted]", value)
+    return entry
+
+
+def configure(log_format: LogFormat, level: LogLevel) -> None:
+    """Send structlog's and the standard library's records through one formatter to standard error."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    renderer: Any = structlog.processors.JSONRenderer()
+    if log_format is LogFormat.CONSOLE:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.value.upper())
+    logging.getLogger("uvicorn.access").disabled = True
+    for noisy in ("aiosqlite", "alembic", "asyncio", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,92 @@
+"""Bringing a database to this version's schema, and telling whether it is there."""
+
+import asyncio
+import functools
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, text
+
+from app.core.db import Database
+
+SCRIPTS = Path(__file__).resolve().parent.parent.parent / "migrations"
+ADVISORY_LOCK = 0x6D75_7374_6572  # "muster"
+LOCK_TIMEOUT = "30s"
+STATEMENT_TIMEOUT = "15min"
+
+
+def configuration() -> Config:
+    """Alembic's configuration, without a file."""
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    return config
+
+
+@functools.cache
+def head() -> str:
+    """The revision this version of Muster needs."""
+    revision = ScriptDirectory.from_config(configuration()).get_current_head()
+    if revision is None:
+        raise LookupError(f"no migrations in {SCRIPTS}")
+    return revision
+
+
+async def current(database: Database) -> str | None:
+    """The revision the database is at; None when it was never migrated."""
+    async with database.read() as session:
+        connection = await session.connection()
+        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+
+
+async def upgrade(database: Database, target: str = "head") -> None:
+    """Migrate up to `target`, all or nothing.
+
+    Replicas that migrate at once take turns: an advisory lock on PostgreSQL, the write lock on SQLite. On
+    PostgreSQL a lock or statement timeout ends the migration rather than stopping every agent behind it.
+    """
+    await _run(database, lambda config: command.upgrade(config, target))
+
+
+async def downgrade(database: Database, target: str) -> None:
+    """Migrate down to `target`, all or nothing."""
+    await _run(database, lambda config: command.downgrade(config, target))
+
+
+async def drift(database: Database, metadata: MetaData) -> list[Any]:
+    """The differences between the migrated database and the models; empty when they agree."""
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(
+            lambda sync: list(compare_metadata(MigrationContext.configure(sync, opts={"compare_type": True}), metadata))
+        )
+
+
+async def _run(database: Database, step: Any) -> None:
+    def within(connection: Connection) -> None:
+        if not database.is_sqlite:
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        config = configuration()
+        config.attributes["connection"] = connection
+        step(config)
+
+    async with database.exclusive(), database.engine.begin() as connection:
+        await connection.run_sync(within)
+
+
+def upgrade_blocking(url: str) -> None:
+    """`upgrade` for callers without an event loop."""
+
+    async def run() -> None:
+        database = Database(url)
+        try:
+            await upgrade(database)
+        finally:
+            await database.close()
+
+    asyncio.run(run())

@@ -1,0 +1,54 @@
+"""The OpenAPI document: descriptions, and examples where models of lists have none of their own."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+DESCRIPTION = """
+Muster models **vault > configuration servers > process servers > source machines** and watches over them.
+
+* Operators and portals use `/api/v1` with an API token, agents `/agent/v1` with the credential they got at
+  registration.
+* JSON is camelCase. Times are RFC 3339 UTC ending in `Z`; units are in the name; 1 GB = 2^30 bytes.
+* Errors are `application/problem+json` with a stable `code`.
+* Lists take `limit` (1 to 500) and `cursor` and answer `{"items": [...], "nextCursor": null}`.
+* Single resources carry an `ETag`; `If-Match` on PATCH and DELETE gives 412 when it is stale.
+* POSTs that create accept an `Idempotency-Key`.
+"""
+
+TAGS = [
+    {"name": "vaults", "description": "The top of the tree."},
+    {"name": "registration keys", "description": "Let configuration servers in; valid five days."},
+    {"name": "configuration servers", "description": "Each coordinates one site."},
+    {"name": "process servers", "description": "Receive, cache and upload replication data."},
+    {"name": "events", "description": "What happened, numbered in order."},
+    {"name": "tokens", "description": "Access of operators and portals."},
+    {"name": "agents", "description": "What the agents on servers call."},
+    {"name": "operations", "description": "Liveness, readiness, metrics."},
+]
+
+PAGE_PREFIX = "Page_"
+
+
+def install(app: FastAPI) -> None:
+    """Complete the generated document once and keep it."""
+    generate = app.openapi
+
+    def complete() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            _give_pages_examples(document["components"]["schemas"])
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = complete  # type: ignore[method-assign]
+
+
+def _give_pages_examples(schemas: dict[str, Any]) -> None:
+    for name, schema in schemas.items():
+        if not name.startswith(PAGE_PREFIX):
+            continue
+        item = schema["properties"]["items"]["items"]["$ref"].rsplit("/", 1)[1]
+        examples = schemas[item].get("examples")
+        if examples:
+            schema["examples"] = [{"items": examples, "nextCursor": None}]

@@ -1,0 +1,129 @@
+"""Keyset pages: a cursor holds the last row's sort values, so a walk neither repeats nor skips what stays."""
+
+import base64
+import binascii
+import json
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import Depends, Query
+from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import CursorUnreadable, Invalid
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 500
+
+
+class PageRequest(NamedTuple):
+    """What a client asked for: at most `limit` items after `cursor`."""
+
+    limit: int
+    cursor: str | None
+
+
+def page_request(
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items on a page.")] = DEFAULT_LIMIT,
+    cursor: Annotated[str | None, Query(max_length=2000, description="`nextCursor` of the page before.")] = None,
+) -> PageRequest:
+    """The query parameters every list takes."""
+    return PageRequest(limit, cursor)
+
+
+Paging = Annotated[PageRequest, Depends(page_request)]
+
+
+class Order(NamedTuple):
+    """A list's order: its public name, its columns (the last one unique and immutable) and its direction."""
+
+    name: str
+    columns: Sequence[Any]
+    is_descending: bool
+
+
+def choose_order(orders: dict[str, Sequence[Any]], wanted: str) -> Order:
+    """The order called `wanted`, descending with a leading `-`. Raises Invalid naming those there are."""
+    name = wanted.removeprefix("-")
+    if name not in orders:
+        offered = ", ".join(sorted(orders))
+        detail = f"'{wanted}' is not an order; use {offered}, with a leading - for descending"
+        raise Invalid(detail, [{"pointer": "#/query/orderBy", "detail": detail}])
+    return Order(wanted, orders[name], wanted.startswith("-"))
+
+
+def encode_cursor(order: str, values: Sequence[Any]) -> str:
+    """An opaque text for the position after `values` in `order`."""
+    plain = [_plain(value) for value in values]
+    return base64.urlsafe_b64encode(json.dumps([order, *plain], separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def decode_cursor(order: str, cursor: str, types: Sequence[type]) -> list[Any]:
+    """The values of a cursor made by `encode_cursor`. Raises CursorUnreadable for anything else."""
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        name, *values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if name != order or len(values) != len(types):
+            raise CursorUnreadable(f"the cursor '{cursor[:80]}' belongs to another list or order; start without one")
+        return [_typed(kind, value) for kind, value in zip(types, values, strict=True)]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, binascii.Error):
+        raise CursorUnreadable(f"the cursor '{cursor[:80]}' can't be read; start without one") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def _typed(kind: type, value: Any) -> Any:
+    if kind is uuid.UUID and isinstance(value, str):
+        return uuid.UUID(value)
+    if kind is datetime and isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError("naive time")
+        return moment
+    if kind is int and type(value) is int and 0 <= value < 2**63:
+        return value
+    if kind is str and isinstance(value, str) and "\x00" not in value:
+        return value
+    raise TypeError("a cursor's value has another type")
+
+
+async def fetch_page(
+    session: AsyncSession, statement: Select[*tuple[Any, ...]], order: Order, paging: PageRequest
+) -> tuple[Sequence[Any], str | None]:
+    """Run `statement` for one page. Returns the rows and the next page's cursor.
+
+    The statement's columns must include the order's columns by their keys.
+    """
+    columns = list(order.columns)
+    types = [column.type.python_type for column in columns]
+    if paging.cursor is not None:
+        after = decode_cursor(order.name, paging.cursor, types)
+        statement = statement.where(_beyond(columns, after, order.is_descending))
+    for column in columns:
+        statement = statement.order_by(column.desc() if order.is_descending else column.asc())
+    # One row more than asked for tells whether there is a next page.
+    rows = (await session.execute(statement.limit(paging.limit + 1))).all()
+    if len(rows) <= paging.limit:
+        return rows, None
+    rows = rows[: paging.limit]
+    last = rows[-1]
+    values = [_value_of(last, column) for column in columns]
+    return rows, encode_cursor(order.name, values)
+
+
+def _value_of(row: Any, column: Any) -> Any:
+    if column.key in row._fields:
+        return getattr(row, column.key)
+    return getattr(row[0], column.key)
+
+
+def _beyond(columns: list[Any], after: list[Any], is_descending: bool) -> ColumnElement[bool]:
+    left = tuple_(*columns)
+    right = tuple_(*after)
+    return left < right if is_descending else left > right

@@ -1,0 +1,56 @@
+"""ETag and If-Match: a change applies to the revision its author saw.
+
+An ETag stands for what operators can change. Heartbeats do not alter it, or no PATCH would ever match.
+"""
+
+from typing import Annotated, Protocol, TypeVar
+
+from fastapi import Depends, Header, Response
+
+from app.core.errors import PreconditionFailed
+
+
+class Tagged(Protocol):
+    """A view that knows its revision."""
+
+    revision: int
+
+
+View = TypeVar("View", bound=Tagged)
+
+
+class Precondition:
+    """The request's `If-Match`, if any."""
+
+    def __init__(self, if_match: str | None) -> None:
+        self._if_match = if_match
+
+    def check(self, revision: int) -> None:
+        """Raises PreconditionFailed unless the header is absent, `*`, or names `revision`."""
+        if self._if_match is None or self._if_match.strip() == "*":
+            return
+        # If-Match compares strongly: a weak tag never matches (RFC 9110, 13.1.1).
+        if etag(revision) not in [candidate.strip() for candidate in self._if_match.split(",")]:
+            raise PreconditionFailed(
+                f"If-Match is {self._if_match[:80]}, the present ETag is {etag(revision)}; read it again and retry"
+            )
+
+
+def etag(revision: int) -> str:
+    """The strong entity tag of a revision."""
+    return f'"{revision}"'
+
+
+def tagged(response: Response, view: View) -> View:
+    """Give `response` the ETag of `view`."""
+    response.headers["ETag"] = etag(view.revision)
+    return view
+
+
+def _if_match(
+    if_match: Annotated[str | None, Header(description="ETag of the revision to change.", examples=['"1"'])] = None,
+) -> Precondition:
+    return Precondition(if_match)
+
+
+IfMatch = Annotated[Precondition, Depends(_if_match)]

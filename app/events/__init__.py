@@ -1,0 +1,1 @@
+"""The record of what happened: append-only, numbered in commit order within a vault."""

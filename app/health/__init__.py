@@ -1,0 +1,1 @@
+"""Health: the worst alert that is firing."""

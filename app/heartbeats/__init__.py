@@ -1,0 +1,1 @@
+"""The hot path: heartbeats in, group commits, answers out."""

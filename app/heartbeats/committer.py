@@ -1,0 +1,228 @@
+"""Group commit: while one batch commits, the next gathers.
+
+The rules of this machine:
+- A heartbeat is answered with 200 only after the transaction that holds it is durable.
+- One batch is in flight at a time. There is no delay: a lone heartbeat commits at once, and the busier the
+  server, the larger the batch.
+- A heartbeat fails alone: a wrong credential matches no row, and a batch with one that can't be stored is
+  tried again one by one.
+- The database may go away. Waiting heartbeats then get 503 with Retry-After, and the next batch reconnects.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import structlog
+
+from app.core.clock import Clock
+from app.core.db import Database
+from app.core.errors import Internal, MusterError, Overloaded, Unavailable
+from app.core.metrics import (
+    HEARTBEAT_BATCH_SIZE,
+    HEARTBEAT_COMMIT_SECONDS,
+    HEARTBEAT_QUEUE,
+    HEARTBEATS_ACCEPTED,
+    HEARTBEATS_REFUSED,
+)
+from app.core.settings import Settings
+from app.heartbeats.beats import Accepted, Beat, Outcome, newest_of
+from app.heartbeats.queries import Writer
+from app.heartbeats.schemas import DesiredState
+from app.heartbeats.service import desired_states, settle
+from app.hosts.schemas import Notice
+
+MAX_RETRY_AFTER_SECONDS = 10
+log = structlog.get_logger("muster.heartbeats")
+
+_Key = tuple[uuid.UUID, bytes]
+
+
+class Answer(NamedTuple):
+    """What a stored heartbeat is answered with."""
+
+    server_time: datetime
+    generation: int
+    desired: DesiredState | None
+    notices: tuple[Notice, ...]
+
+
+_Waiting = tuple[Beat, "asyncio.Future[Answer]"]
+
+
+class Committer:
+    """Takes heartbeats in and answers each once it is durable."""
+
+    def __init__(self, database: Database, writer: Writer, clock: Clock, settings: Settings) -> None:
+        self._database = database
+        self._writer = writer
+        self._clock = clock
+        self._queue_size = settings.heartbeat_queue_size
+        self._batch_size = settings.heartbeat_batch_size
+        self._waiting: list[_Waiting] = []
+        self._wake = asyncio.Event()
+        self._is_stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = asyncio.create_task(self._run(), name="heartbeat committer")
+
+    async def stop(self) -> None:
+        """Commit and answer what is queued, then end and let the connection go."""
+        self._is_stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        await self._writer.close()
+
+    def submit(self, beat: Beat) -> "asyncio.Future[Answer]":
+        """Queue a heartbeat. The future holds its answer or its error. Raises Overloaded when the queue is full."""
+        if len(self._waiting) >= self._queue_size or self._is_stopping:
+            HEARTBEATS_REFUSED.labels("overloaded").inc()
+            # Full jitter: those that are turned away now must not come back together.
+            wait = random.randint(1, MAX_RETRY_AFTER_SECONDS)  # noqa: S311 - no secret
+            raise Overloaded(
+                f"{len(self._waiting)} heartbeats wait for the database; try again in {wait} s",
+                headers={"Retry-After": str(wait)},
+            )
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((beat, future))
+        self._wake.set()
+        return future
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            if not self._waiting:
+                if self._is_stopping:
+                    return
+                self._wake.clear()
+                continue
+            batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
+            HEARTBEAT_QUEUE.set(len(self._waiting))
+            try:
+                await self._commit(batch)
+            except Exception as error:
+                log.error("a batch of heartbeats failed", size=len(batch), exc_info=error)
+                _fail(batch, Internal("the heartbeat could not be stored; the log has the reason"))
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        started = time.perf_counter()
+        merged: dict[_Key, Beat] = {}
+        for beat, _ in batch:
+            key = (beat.host_row_id, beat.digest)
+            earlier = merged.get(key)
+            merged[key] = beat if earlier is None else newest_of(earlier, beat)
+        now = self._clock.now()
+        try:
+            outcomes = await self._store(merged, now)
+        except Unavailable as error:
+            HEARTBEATS_REFUSED.labels("unavailable").inc(len(batch))
+            log.warning("heartbeats wait for the database", size=len(batch), error=error.detail)
+            _fail(batch, error)
+            return
+        wanted = [
+            beat.host_row_id
+            for key, beat in merged.items()
+            if isinstance(outcome := outcomes[key], Accepted) and outcome.generation != beat.observed_generation
+        ]
+        desired = await self._desired(wanted, now) if wanted else {}
+        HEARTBEAT_BATCH_SIZE.observe(len(batch))
+        HEARTBEAT_COMMIT_SECONDS.observe(time.perf_counter() - started)
+        self._answer(batch, outcomes, desired, now)
+
+    async def _store(self, merged: dict[_Key, Beat], now: datetime) -> dict[_Key, Outcome]:
+        beats = sorted(merged.values(), key=lambda beat: beat.host_row_id)
+        try:
+            generations = await self._writer.write(beats, now)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one beat that can't be stored must not take the others along
+            log.warning("a heartbeat of the batch can't be stored; trying one by one", error=repr(error))
+            return await self._store_one_by_one(beats, now)
+        outcomes: dict[_Key, Outcome] = {}
+        left_over: list[Beat] = []
+        seen: dict[uuid.UUID, int] = {}
+        for beat in beats:
+            seen[beat.host_row_id] = seen.get(beat.host_row_id, 0) + 1
+        for beat in beats:
+            generation = generations.get(beat.host_row_id)
+            # Two credentials of one host in one batch: the row tells only that one matched, so both are looked at.
+            if generation is None or seen[beat.host_row_id] > 1:
+                left_over.append(beat)
+            else:
+                outcomes[beat.host_row_id, beat.digest] = Accepted(generation)
+        for beat, outcome in zip(left_over, await self._settle(left_over, now), strict=True):
+            outcomes[beat.host_row_id, beat.digest] = outcome
+        return outcomes
+
+    async def _settle(self, beats: Sequence[Beat], now: datetime) -> list[Outcome]:
+        """Those that are more than numbers: together, or one by one when one of them can't be stored."""
+        if not beats:
+            return []
+        try:
+            async with self._database.write() as session:
+                return await settle(session, beats, now)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(beats) == 1:
+                log.error("a heartbeat can't be stored", host=str(beats[0].host_row_id), exc_info=error)
+                return [Internal("this heartbeat can't be stored; the log has the reason")]
+            return [(await self._settle([beat], now))[0] for beat in beats]
+
+    async def _store_one_by_one(self, beats: Sequence[Beat], now: datetime) -> dict[_Key, Outcome]:
+        outcomes: dict[_Key, Outcome] = {}
+        for beat in beats:
+            key = (beat.host_row_id, beat.digest)
+            try:
+                generation = (await self._writer.write([beat], now)).get(beat.host_row_id)
+            except Unavailable:
+                raise
+            except Exception as error:
+                log.error("a heartbeat can't be stored", host=str(beat.host_row_id), exc_info=error)
+                outcomes[key] = Internal("this heartbeat can't be stored; the log has the reason")
+                continue
+            outcomes[key] = Accepted(generation) if generation is not None else (await self._settle([beat], now))[0]
+        return outcomes
+
+    async def _desired(self, host_row_ids: Sequence[uuid.UUID], now: datetime) -> dict[uuid.UUID, DesiredState]:
+        try:
+            async with self._database.read() as session:
+                return await desired_states(session, host_row_ids, now)
+        except Unavailable:
+            # The heartbeats are stored: they get their 200, and the desired state comes with the next one.
+            return {}
+
+    def _answer(
+        self,
+        batch: Sequence[_Waiting],
+        outcomes: dict[_Key, Outcome],
+        desired: dict[uuid.UUID, DesiredState],
+        now: datetime,
+    ) -> None:
+        accepted = 0
+        for beat, future in batch:
+            outcome = outcomes[beat.host_row_id, beat.digest]
+            if future.done():
+                continue
+            if isinstance(outcome, Accepted):
+                accepted += 1
+                future.set_result(Answer(now, outcome.generation, desired.get(beat.host_row_id), outcome.notices))
+            else:
+                HEARTBEATS_REFUSED.labels(outcome.code).inc()
+                future.set_exception(outcome)
+        HEARTBEATS_ACCEPTED.inc(accepted)
+
+
+def _fail(batch: Sequence[_Waiting], error: MusterError) -> None:
+    for _, future in batch:
+        if not future.done():
+            with contextlib.suppress(asyncio.InvalidStateError):
+                future.set_exception(error)

@@ -1,0 +1,218 @@
+"""What heartbeats bring about when they are more than numbers."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.connection import queries as connection_queries
+from app.connection.queries import Affected
+from app.connection.rules import bucket_of
+from app.core import secrets
+from app.core.errors import CredentialRefused, Purged, Unauthenticated
+from app.core.wire import rfc3339
+from app.events.service import record
+from app.heartbeats import queries
+from app.heartbeats.beats import Accepted, Beat, Outcome, parsed
+from app.heartbeats.rules import Order, is_duplicate_identity, order_of
+from app.heartbeats.schemas import DesiredState, MaintenanceWanted, PurgedMembers
+from app.hosts import queries as host_queries
+from app.models import Host, Tombstone
+from app.process_servers.rules import is_in_maintenance
+from app.vocabulary import ConnectionState, EventType, Health, ResourceKind, Severity
+
+_CONNECTED = {
+    ResourceKind.CONFIGURATION_SERVER: EventType.CONFIGURATION_SERVER_CONNECTED,
+    ResourceKind.PROCESS_SERVER: EventType.PROCESS_SERVER_CONNECTED,
+}
+_UPGRADED = {
+    ResourceKind.CONFIGURATION_SERVER: EventType.CONFIGURATION_SERVER_UPGRADED,
+    ResourceKind.PROCESS_SERVER: EventType.PROCESS_SERVER_UPGRADED,
+}
+_DUPLICATE = {
+    ResourceKind.CONFIGURATION_SERVER: EventType.CONFIGURATION_SERVER_DUPLICATE_IDENTITY,
+    ResourceKind.PROCESS_SERVER: EventType.PROCESS_SERVER_DUPLICATE_IDENTITY,
+}
+
+
+class _Change:
+    """One noteworthy thing about a host."""
+
+    def __init__(self, types: dict[ResourceKind, EventType], message: str, severity: Severity, **data: object) -> None:
+        self.types = types
+        self.message = message
+        self.severity = severity
+        self.data = data
+
+
+async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) -> list[Outcome]:
+    """Decide each heartbeat that the hot path left over; the outcomes are in the order of `beats`.
+
+    Transitions write their events in this transaction. A refused heartbeat fails alone.
+    """
+    ids = sorted({beat.host_row_id for beat in beats})
+    hosts = await queries.lock_hosts(session, ids)
+    removed = await queries.tombstones(session, [host_id for host_id in ids if host_id not in hosts])
+    changes: dict[uuid.UUID, list[_Change]] = {}
+    outcomes: list[Outcome] = []
+    for beat in beats:
+        host = hosts.get(beat.host_row_id)
+        if host is None:
+            outcomes.append(_refuse_removed(removed.get(beat.host_row_id), beat))
+        elif await _proves(session, host, beat):
+            changes.setdefault(host.id, []).extend(_apply(host, beat, now))
+            outcomes.append(Accepted(host.generation))
+        else:
+            outcomes.append(_refused())
+    noteworthy = [host_id for host_id, found in changes.items() if found]
+    if noteworthy:
+        for affected in await connection_queries.servers_on(session, noteworthy):
+            for change in changes[affected.host_row_id]:
+                _record(session, affected, change, now)
+    return outcomes
+
+
+def _refused() -> CredentialRefused:
+    return CredentialRefused("the agent credential is unknown or was replaced; register the server again")
+
+
+def _refuse_removed(tombstone: Tombstone | None, beat: Beat) -> CredentialRefused | Purged:
+    """Only the holder of a credential that was valid learns what became of the server."""
+    if tombstone is None or beat.digest.hex() not in tombstone.credential_hashes:
+        return _refused()
+    return purged(tombstone)
+
+
+def purged(tombstone: Tombstone) -> Purged:
+    """The error that tells an agent when, by whom and why its server was removed."""
+    members = PurgedMembers(
+        purged_at=tombstone.purged_at, purged_by=tombstone.purged_by, reason=tombstone.reason
+    ).model_dump(mode="json", by_alias=True)
+    return Purged(
+        f"{tombstone.resource_kind.replace('-', ' ')} '{tombstone.name}' was removed at "
+        f"{rfc3339(tombstone.purged_at)} by {tombstone.purged_by}: {tombstone.reason}",
+        **members,
+    )
+
+
+async def _proves(session: AsyncSession, host: Host, beat: Beat) -> bool:
+    """Whether the credential is the host's. A fresh one becomes it by its first use, and the others end."""
+    if host.credential_hash is not None and secrets.same(host.credential_hash, beat.digest):
+        return True
+    if not await host_queries.unused_credential(session, host.id, beat.digest):
+        return False
+    host.credential_hash = beat.digest
+    await host_queries.forget_unused_credentials(session, host.id)
+    return True
+
+
+def _apply(host: Host, beat: Beat, now: datetime) -> list[_Change]:
+    """Put a heartbeat into its host's row. Returns what is worth an event."""
+    changes: list[_Change] = []
+    order = order_of(beat.boot_id, beat.sequence, host.boot_id, host.sequence)
+    if order is Order.OTHER_BOOT:
+        if is_duplicate_identity(beat.boot_id, host.boot_id, host.previous_boot_id, host.duplicate_noticed_at, now):
+            host.duplicate_noticed_at = now
+            changes.append(
+                _Change(
+                    _DUPLICATE,
+                    "two machines send heartbeats with the identity of {}; register one of them anew",
+                    Severity.WARNING,
+                    bootIds=[beat.boot_id, host.boot_id],
+                )
+            )
+        host.previous_boot_id, host.boot_id = host.boot_id, beat.boot_id
+    if host.connection_state != ConnectionState.CONNECTED:
+        silent = None if host.last_heartbeat_at is None else (now - host.last_heartbeat_at).total_seconds()
+        changes.append(
+            _Change(
+                _CONNECTED,
+                "{} is connected",
+                Severity.INFORMATION,
+                silentSeconds=silent,
+                sequence=beat.sequence,
+            )
+        )
+        host.connection_state = ConnectionState.CONNECTED.value
+        host.connection_changed_at = now
+        host.health = Health.HEALTHY.value
+    # A late heartbeat is a sign of life all the same.
+    host.last_heartbeat_at = now
+    host.last_heartbeat_bucket = bucket_of(now)
+    if order is Order.STALE:
+        return changes
+    if beat.agent_version != host.agent_version:
+        changes.append(
+            _Change(
+                _UPGRADED,
+                f"{{}} went from version {host.agent_version} to {beat.agent_version}",
+                Severity.INFORMATION,
+                previousVersion=host.agent_version,
+                agentVersion=beat.agent_version,
+            )
+        )
+        host.agent_version = beat.agent_version
+    host.sequence = beat.sequence
+    host.observed_generation = beat.observed_generation
+    host.telemetry = parsed(beat.telemetry)
+    host.services = parsed(beat.services)
+    if beat.ip_addresses is not None:
+        host.ip_addresses = parsed(beat.ip_addresses)
+    return changes
+
+
+def _record(session: AsyncSession, affected: Affected, change: _Change, now: datetime) -> None:
+    kind = affected.resource.kind
+    record(
+        session,
+        affected.vault_id,
+        now,
+        change.types[kind],
+        affected.resource,
+        actor=f"agent:{affected.resource.name}",
+        message=change.message.format(f"{kind.value.replace('-', ' ')} {affected.resource.name}"),
+        severity=change.severity,
+        data=change.data,
+    )
+
+
+async def desired_states(
+    session: AsyncSession, host_row_ids: Sequence[uuid.UUID], now: datetime
+) -> dict[uuid.UUID, DesiredState]:
+    """What is wanted of the process server on each host, at its generation."""
+    rows = await queries.desired_rows(session, host_row_ids)
+    machines = await queries.machine_names(session, [row.ProcessServer.id for row in rows])
+    found: dict[uuid.UUID, DesiredState] = {}
+    for host_row_id, generation, server in rows:
+        is_enabled = is_in_maintenance(server.is_drained, server.maintenance_until, now)
+        found[host_row_id] = DesiredState(
+            generation=generation,
+            maintenance=MaintenanceWanted(
+                is_enabled=is_enabled, until=server.maintenance_until if is_enabled else None
+            ),
+            source_machines=machines.get(server.id, []),
+        )
+    return found
+
+
+async def desired_state(session: AsyncSession, credential: str | None, now: datetime) -> DesiredState:
+    """What is wanted of the server whose agent shows `credential`.
+
+    Raises Unauthenticated without one, CredentialRefused for an unknown one, Purged for a removed server.
+    """
+    if credential is None:
+        raise Unauthenticated("send the agent credential as 'Authorization: Bearer <id.secret>'")
+    presented = secrets.parse(credential)
+    if presented is None:
+        raise _refused()
+    host = await queries.host_of(session, presented.id)
+    if host is None:
+        tombstone = (await queries.tombstones(session, [presented.id])).get(presented.id)
+        if tombstone is not None and presented.digest.hex() in tombstone.credential_hashes:
+            raise purged(tombstone)
+        raise _refused()
+    is_current = host.credential_hash is not None and secrets.same(host.credential_hash, presented.digest)
+    if not is_current and not await host_queries.unused_credential(session, host.id, presented.digest):
+        raise _refused()
+    return (await desired_states(session, [host.id], now))[host.id]

@@ -1,0 +1,1 @@
+"""Hosts: the machines that agents run on, and their way in."""

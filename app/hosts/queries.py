@@ -1,0 +1,77 @@
+"""SQL of hosts."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Host, IssuedCredential
+
+MAX_UNUSED_CREDENTIALS = 256
+
+
+async def find(session: AsyncSession, vault_id: uuid.UUID, host_id: str) -> Host | None:
+    """The vault's machine with this host id, locked."""
+    statement = select(Host).where(Host.vault_id == vault_id, Host.host_id == host_id).with_for_update(key_share=True)
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def lock(session: AsyncSession, host_row_id: uuid.UUID) -> Host:
+    """A host by its row id, locked and fresh."""
+    statement = (
+        select(Host)
+        .where(Host.id == host_row_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(statement)).scalar_one()
+
+
+async def add_credential(session: AsyncSession, credential: IssuedCredential) -> None:
+    """Store a credential that was not used yet, and forget the oldest beyond the bound."""
+    session.add(credential)
+    await session.flush()
+    surplus = (
+        select(IssuedCredential.id)
+        .where(IssuedCredential.host_row_id == credential.host_row_id)
+        .order_by(IssuedCredential.id.desc())
+        .offset(MAX_UNUSED_CREDENTIALS)
+    )
+    await session.execute(delete(IssuedCredential).where(IssuedCredential.id.in_(surplus)))
+
+
+async def unused_credential(session: AsyncSession, host_row_id: uuid.UUID, digest: bytes) -> bool:
+    """Whether this credential was handed out to the host and has not been used or replaced."""
+    statement = select(IssuedCredential.id).where(
+        IssuedCredential.host_row_id == host_row_id, IssuedCredential.secret_hash == digest
+    )
+    return (await session.execute(statement.limit(1))).first() is not None
+
+
+async def forget_unused_credentials(session: AsyncSession, host_row_id: uuid.UUID) -> None:
+    """None of them lets anybody in any more."""
+    await session.execute(delete(IssuedCredential).where(IssuedCredential.host_row_id == host_row_id))
+
+
+async def credential_hashes(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
+    """Hex digests of every credential, used or not, that is valid for each host."""
+    found: dict[uuid.UUID, list[str]] = {host_row_id: [] for host_row_id in host_row_ids}
+    current = await session.execute(select(Host.id, Host.credential_hash).where(Host.id.in_(host_row_ids)))
+    unused = await session.execute(
+        select(IssuedCredential.host_row_id, IssuedCredential.secret_hash).where(
+            IssuedCredential.host_row_id.in_(host_row_ids)
+        )
+    )
+    for host_row_id, digest in [*current.all(), *unused.all()]:
+        if digest is not None:
+            found[host_row_id].append(digest.hex())
+    return found
+
+
+async def delete_unused_before(session: AsyncSession, moment: datetime) -> int:
+    """Forget credentials that nobody has used since `moment`. Returns how many."""
+    result: Any = await session.execute(delete(IssuedCredential).where(IssuedCredential.created_at < moment))
+    return int(result.rowcount)

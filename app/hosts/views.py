@@ -1,0 +1,68 @@
+"""The parts of a server's view that come from its host."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from app.health.rules import Alert, alerts_of
+from app.hosts.schemas import HealthErrorView, TelemetryView
+from app.models import Host
+from app.versions.rules import CatalogueEntry, Version, newest, status_of
+from app.vocabulary import ConnectionState, VersionStatus
+
+
+class Judgement(NamedTuple):
+    """What a view needs beside rows: the moment, the catalogue and the timeout in seconds."""
+
+    now: datetime
+    catalogue: list[CatalogueEntry]
+    timeout_seconds: float
+
+    def version_status(self, version: str) -> VersionStatus:
+        """The status word of a version."""
+        return status_of(Version.parse(version), self.catalogue)
+
+    def update_available(self, version: str) -> bool:
+        """Whether a newer release than `version` is in the catalogue."""
+        latest = newest(self.catalogue)
+        return latest is not None and Version.parse(version) < latest
+
+    def health_errors(self, host: Host) -> list[HealthErrorView]:
+        """The alerts that are firing on a host."""
+        state = ConnectionState(host.connection_state)
+        alerts = alerts_of(state, host.last_heartbeat_at, self.now, self.timeout_seconds)
+        return [_health_error(alert) for alert in alerts]
+
+
+def _health_error(alert: Alert) -> HealthErrorView:
+    return HealthErrorView(**alert._asdict())
+
+
+def telemetry_of(host: Host) -> TelemetryView:
+    """The latest telemetry of a host; what it never sent is null."""
+    stored: dict[str, Any] = host.telemetry or {}
+    return TelemetryView.model_validate(
+        {field.alias: stored.get(field.alias or name) for name, field in TelemetryView.model_fields.items()}
+    )
+
+
+def host_members(host: Host, judgement: Judgement) -> dict[str, Any]:
+    """The members that configuration servers and process servers share."""
+    return {
+        "host_id": host.host_id,
+        "fqdn": host.fqdn,
+        "ip_addresses": host.ip_addresses,
+        "os": host.os,
+        "hardware": host.hardware,
+        "agent_version": host.agent_version,
+        "version_status": judgement.version_status(host.agent_version),
+        "update_available": judgement.update_available(host.agent_version),
+        "connection_state": host.connection_state,
+        "last_heartbeat": host.last_heartbeat_at,
+        "sequence": host.sequence,
+        "health": host.health,
+        "health_errors": judgement.health_errors(host),
+        "telemetry": telemetry_of(host),
+        "services": host.services or {},
+        "generation": host.generation,
+        "observed_generation": host.observed_generation,
+    }

@@ -1,0 +1,49 @@
+"""The tables.
+
+vaults
+|- registration_keys                    let configuration servers in
+|- configuration_servers ---- hosts     what an agent is; one narrow row that heartbeats update
+|  |- process_servers ------- hosts     (an inbuilt process server shares its configuration server's host)
+|  |  `- source_machines
+|- events, event_counters               the record of what happened
+`- tombstones                           removed servers, so that their agents learn of it
+
+api_tokens                              operators' access; one vault or all
+issued_credentials                      agent credentials handed out and not yet used
+failed_registrations                    for the rate limit
+idempotent_answers                      answers to repeated POSTs
+releases                                the release catalogue
+monitor_watermark, outages              how far silence has been observed
+"""
+
+from app.models.access import (
+    ApiToken,
+    FailedRegistration,
+    IdempotentAnswer,
+    IssuedCredential,
+    RegistrationKey,
+)
+from app.models.base import Base
+from app.models.record import Event, EventCounter, MonitorWatermark, Outage, Tombstone
+from app.models.releases import Release
+from app.models.servers import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
+
+__all__ = [
+    "ApiToken",
+    "Base",
+    "ConfigurationServer",
+    "Event",
+    "EventCounter",
+    "FailedRegistration",
+    "Host",
+    "IdempotentAnswer",
+    "IssuedCredential",
+    "MonitorWatermark",
+    "Outage",
+    "ProcessServer",
+    "RegistrationKey",
+    "Release",
+    "SourceMachine",
+    "Tombstone",
+    "Vault",
+]

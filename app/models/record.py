@@ -1,0 +1,89 @@
+"""What happened, what was removed, and how far silence has been observed."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import NAME_LENGTH, Base, BigIdentity, Identified, one_of, short_string
+from app.vocabulary import ResourceKind, Severity
+
+
+class EventCounter(Base):
+    """The last event number of a vault. Locked from numbering to commit, so numbers appear in commit order."""
+
+    __tablename__ = "event_counters"
+
+    vault_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    last_sequence: Mapped[int] = mapped_column(default=0)
+    oldest_kept: Mapped[int] = mapped_column(default=1)
+    """Numbers below this were deleted when their retention ended."""
+
+
+class Event(Base):
+    """One fact. Append-only; no foreign keys, since it outlives what it speaks of."""
+
+    __tablename__ = "events"
+
+    vault_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    time: Mapped[datetime]
+    type: Mapped[str] = mapped_column(short_string(64))
+    severity: Mapped[str] = mapped_column(short_string(16))
+    resource_kind: Mapped[str] = mapped_column(short_string(32))
+    resource_id: Mapped[uuid.UUID]
+    resource_name: Mapped[str] = mapped_column(short_string(NAME_LENGTH))
+    actor: Mapped[str] = mapped_column(short_string())
+    message: Mapped[str] = mapped_column(short_string(2000))
+    data: Mapped[dict[str, Any]]
+
+    __table_args__ = (
+        one_of("severity", Severity),
+        Index(None, "vault_id", "resource_id", "sequence"),
+        Index(None, "vault_id", "type", "sequence"),
+        Index(None, "time"),
+    )
+
+
+class Tombstone(Identified, Base):
+    """A removed server's host. Its agent gets 410 with when, by whom and why."""
+
+    __tablename__ = "tombstones"
+
+    host_row_id: Mapped[uuid.UUID] = mapped_column(unique=True)
+    vault_id: Mapped[uuid.UUID]
+    configuration_server_id: Mapped[uuid.UUID]
+    resource_kind: Mapped[str] = mapped_column(short_string(32))
+    resource_id: Mapped[uuid.UUID]
+    name: Mapped[str] = mapped_column(short_string(NAME_LENGTH))
+    host_id: Mapped[str] = mapped_column(short_string(64))
+    credential_hashes: Mapped[list[str]]
+    """Hex digests of the credentials that were valid; only their holders are told."""
+    purged_at: Mapped[datetime]
+    purged_by: Mapped[str] = mapped_column(short_string())
+    reason: Mapped[str] = mapped_column(short_string(2000))
+
+    __table_args__ = (one_of("resource_kind", ResourceKind), Index(None, "vault_id", "host_id"))
+
+
+class MonitorWatermark(Base):
+    """One row: until when silence has been observed without a gap."""
+
+    __tablename__ = "monitor_watermark"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    observed_until: Mapped[datetime]
+
+
+class Outage(Base):
+    """A stretch in which the control plane observed nothing: it counts for nobody's silence."""
+
+    __tablename__ = "outages"
+
+    id: Mapped[int] = mapped_column(BigIdentity, primary_key=True)
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("started_at"), Index(None, "ended_at"))

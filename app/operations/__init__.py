@@ -1,0 +1,1 @@
+"""Operating Muster itself: liveness, readiness, metrics, documentation pages, housekeeping."""

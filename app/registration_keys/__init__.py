@@ -1,0 +1,1 @@
+"""Registration keys: vault credentials with which configuration servers register."""

@@ -1,0 +1,1 @@
+"""Vaults: the top of the tree."""

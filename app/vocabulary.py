@@ -1,0 +1,165 @@
+"""Every enum and constant that tables, wire and rules share. Standard library only.
+
+Names follow Azure Site Recovery's public vocabulary where it has a word for the thing.
+"""
+
+from enum import StrEnum
+
+BYTES_PER_GB = 2**30
+"""Sizes are binary: 1 GB = 2^30 bytes, 1 TB = 1024 GB."""
+
+DEFAULT_DATA_TRANSFER_PORT = 9443
+"""Unified Setup's default for /DataTransferSecurePort (the wizard's value; one public table says 9433)."""
+
+CONTROL_PORT = 443
+"""Control traffic's port; replication data must not use it."""
+
+REGISTRATION_KEY_VALID_DAYS = 5
+"""Azure's vault credentials file is valid for five days."""
+
+CERTIFICATE_VALID_DAYS = 3 * 365
+"""A configuration server's TLS certificate expires after three years."""
+
+HEARTBEATS_PER_TIMEOUT = 5
+"""The interval an agent is asked for never exceeds the timeout divided by this."""
+
+TICKS_PER_TIMEOUT = 4
+"""The monitor looks at least this often within one timeout."""
+
+SUPPORTED_MINORS_BACK = 4
+"""Support is N-4: a version whose minor is more than this below the newest release's is out of support."""
+
+
+class Role(StrEnum):
+    """What an API token may do; each role includes the ones before it."""
+
+    READER = "reader"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        """Whether this role grants everything that `other` grants."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class ServerKind(StrEnum):
+    """The process server kinds: on the configuration server, standalone on premises, temporary in Azure."""
+
+    INBUILT = "inbuilt"
+    SCALE_OUT = "scaleOut"
+    FAILBACK = "failback"
+
+
+class ConnectionState(StrEnum):
+    """Derived from the age of the last heartbeat; a server that never sent one is disconnected."""
+
+    CONNECTED = "Connected"
+    DISCONNECTED = "Disconnected"
+
+
+class Health(StrEnum):
+    """The worst alert that is firing."""
+
+    HEALTHY = "Healthy"
+    WARNING = "Warning"
+    CRITICAL = "Critical"
+
+
+class VersionStatus(StrEnum):
+    """Azure's `AgentVersionStatus`, from best to worst; the worst that applies is shown."""
+
+    SUPPORTED = "Supported"
+    DEPRECATED = "Deprecated"
+    UPDATE_REQUIRED = "UpdateRequired"
+    SECURITY_UPDATE_REQUIRED = "SecurityUpdateRequired"
+    NOT_SUPPORTED = "NotSupported"
+
+
+class Severity(StrEnum):
+    """How much an event or an alert wants attention."""
+
+    INFORMATION = "Information"
+    WARNING = "Warning"
+    CRITICAL = "Critical"
+
+
+class ServiceState(StrEnum):
+    """The Windows service states an agent may report."""
+
+    RUNNING = "Running"
+    STOPPED = "Stopped"
+    START_PENDING = "StartPending"
+    STOP_PENDING = "StopPending"
+    PAUSED = "Paused"
+    NOT_INSTALLED = "NotInstalled"
+    UNKNOWN = "Unknown"
+
+
+class OsType(StrEnum):
+    """Operating system families an agent runs on."""
+
+    WINDOWS = "Windows"
+    LINUX = "Linux"
+
+
+class ResourceKind(StrEnum):
+    """What an event, a lock or a tombstone speaks of."""
+
+    VAULT = "vault"
+    CONFIGURATION_SERVER = "configuration-server"
+    PROCESS_SERVER = "process-server"
+    REGISTRATION_KEY = "registration-key"
+
+
+class EventType(StrEnum):
+    """`<kind>.<what happened>`; each value is documented in docs/events and by `EVENT_MEANINGS`."""
+
+    VAULT_CREATED = "vault.created"
+    VAULT_UPDATED = "vault.updated"
+    VAULT_DELETED = "vault.deleted"
+    REGISTRATION_KEY_CREATED = "registration-key.created"
+    REGISTRATION_KEY_REVOKED = "registration-key.revoked"
+    CONFIGURATION_SERVER_REGISTERED = "configuration-server.registered"
+    CONFIGURATION_SERVER_RE_REGISTERED = "configuration-server.re-registered"
+    CONFIGURATION_SERVER_UPDATED = "configuration-server.updated"
+    CONFIGURATION_SERVER_CONNECTED = "configuration-server.connected"
+    CONFIGURATION_SERVER_DISCONNECTED = "configuration-server.disconnected"
+    CONFIGURATION_SERVER_UPGRADED = "configuration-server.upgraded"
+    CONFIGURATION_SERVER_PASSPHRASE_CHANGED = "configuration-server.passphrase-changed"
+    CONFIGURATION_SERVER_DUPLICATE_IDENTITY = "configuration-server.duplicate-identity"
+    CONFIGURATION_SERVER_DELETED = "configuration-server.deleted"
+    PROCESS_SERVER_REGISTERED = "process-server.registered"
+    PROCESS_SERVER_RE_REGISTERED = "process-server.re-registered"
+    PROCESS_SERVER_UPDATED = "process-server.updated"
+    PROCESS_SERVER_CONNECTED = "process-server.connected"
+    PROCESS_SERVER_DISCONNECTED = "process-server.disconnected"
+    PROCESS_SERVER_UPGRADED = "process-server.upgraded"
+    PROCESS_SERVER_DUPLICATE_IDENTITY = "process-server.duplicate-identity"
+    PROCESS_SERVER_DELETED = "process-server.deleted"
+
+
+EVENT_MEANINGS: dict[EventType, str] = {
+    EventType.VAULT_CREATED: "A vault was created.",
+    EventType.VAULT_UPDATED: "A vault's friendly name or location was changed.",
+    EventType.VAULT_DELETED: "An empty vault was deleted.",
+    EventType.REGISTRATION_KEY_CREATED: "A registration key for configuration servers was handed out.",
+    EventType.REGISTRATION_KEY_REVOKED: "A registration key was revoked before it expired.",
+    EventType.CONFIGURATION_SERVER_REGISTERED: "A configuration server registered for the first time.",
+    EventType.CONFIGURATION_SERVER_RE_REGISTERED: "A known configuration server registered again.",
+    EventType.CONFIGURATION_SERVER_UPDATED: "An operator changed a configuration server.",
+    EventType.CONFIGURATION_SERVER_CONNECTED: "A heartbeat arrived from a disconnected configuration server.",
+    EventType.CONFIGURATION_SERVER_DISCONNECTED: "A configuration server was silent for the timeout.",
+    EventType.CONFIGURATION_SERVER_UPGRADED: "A configuration server reports another version.",
+    EventType.CONFIGURATION_SERVER_PASSPHRASE_CHANGED: "The passphrase for new process servers was replaced.",
+    EventType.CONFIGURATION_SERVER_DUPLICATE_IDENTITY: "Two machines use one configuration server's identity.",
+    EventType.CONFIGURATION_SERVER_DELETED: "A configuration server was deleted; `data.forced` says how.",
+    EventType.PROCESS_SERVER_REGISTERED: "A process server registered for the first time.",
+    EventType.PROCESS_SERVER_RE_REGISTERED: "A known process server registered again.",
+    EventType.PROCESS_SERVER_UPDATED: "An operator changed a process server's name or maintenance.",
+    EventType.PROCESS_SERVER_CONNECTED: "A heartbeat arrived from a disconnected process server.",
+    EventType.PROCESS_SERVER_DISCONNECTED: "A process server was silent for the timeout.",
+    EventType.PROCESS_SERVER_UPGRADED: "A process server reports another version.",
+    EventType.PROCESS_SERVER_DUPLICATE_IDENTITY: "Two machines use one process server's identity.",
+    EventType.PROCESS_SERVER_DELETED: "A process server went with its configuration server.",
+}

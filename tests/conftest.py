@@ -1,0 +1,105 @@
+"""What every test of the service stands on: both databases, a manual clock, the real application.
+
+PostgreSQL is started once per test process; each test gets a database of its own from a migrated template.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.core.clock import ManualClock
+from app.core.db import Database
+from app.core.migrations import upgrade_blocking
+from tests.support.muster import Site, new_site
+from tests.support.postgres import PostgresServer
+
+TEMPLATE = "muster_template"
+BOTH = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_environment() -> Iterator[None]:
+    """No setting of the developer's shell reaches a test."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("MUSTER_")}
+    for name in kept:
+        if name != "MUSTER_TEST_PG_BIN":
+            del os.environ[name]
+    yield
+    os.environ.update(kept)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, started by the suite, as root or not."""
+    with PostgresServer.start(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """A migrated database to copy from."""
+    upgrade_blocking(postgres.create_database(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "muster.db"
+    upgrade_blocking(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=BOTH)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """The name of the database that a test runs on; tests of the service run on each."""
+    return str(request.param)
+
+
+@pytest.fixture
+def template(database_kind: str, request: pytest.FixtureRequest) -> Path | str:
+    """What a test's database is copied from; only the database that is asked for is started."""
+    name = "sqlite_template" if database_kind == "sqlite" else "postgres_template"
+    found: Path | str = request.getfixturevalue(name)
+    if database_kind == "postgresql":
+        request.getfixturevalue("postgres")
+    return found
+
+
+@pytest.fixture
+async def database_url(template: Path | str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of a migrated database that belongs to this test alone."""
+    if isinstance(template, Path):
+        copy = tmp_path / "muster.db"
+        shutil.copy(template, copy)
+        yield f"sqlite+aiosqlite:///{copy}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield await server.create_database_async(name, template)
+    await server.drop_database_async(name)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that only the test moves."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The database itself, beside the application."""
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def site(database_url: str, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Site]:
+    """The application on this test's database, with an admin's client; its background tasks tick when told."""
+    async with new_site(database_url, clock, tmp_path) as started:
+        yield started

@@ -1,0 +1,179 @@
+"""The application in the test's own process, and the calls that most tests begin with."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.core.clock import Clock, ManualClock
+from app.core.settings import Settings
+from app.main import Muster, create_app
+from app.tokens.service import create_first
+
+ADMIN_TOKEN = "an-admin-token-for-tests-only"
+VERSION = "9.62.7096.1"
+
+
+class Site:
+    """The application, its clock, and clients of it."""
+
+    def __init__(self, app: Muster, clock: Clock, client: httpx.AsyncClient) -> None:
+        self.app = app
+        self.clock = clock
+        self.client = client
+
+    @property
+    def manual_clock(self) -> ManualClock:
+        """The clock, for tests that move it."""
+        assert isinstance(self.clock, ManualClock)
+        return self.clock
+
+    async def tick(self) -> int:
+        """One look of the monitor."""
+        return int(await self.app.state.monitor.tick())
+
+    async def pass_time(self, seconds: float, step: float = 5) -> None:
+        """Let time pass with the monitor at work."""
+        passed = 0.0
+        while passed < seconds:
+            self.manual_clock.advance(min(step, seconds - passed))
+            passed += step
+            await self.tick()
+
+    async def vault(self, name: str = "contoso") -> str:
+        """A new vault. Returns its name."""
+        answer = await self.client.post("/api/v1/vaults", json={"name": name, "location": "westeurope"})
+        assert answer.status_code == 201, answer.text
+        return name
+
+    async def registration_key(self, vault: str = "contoso") -> str:
+        """A new registration key."""
+        answer = await self.client.post(f"/api/v1/vaults/{vault}/registration-keys")
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["registrationKey"])
+
+    async def configuration_server(
+        self, vault: str = "contoso", name: str = "cs-1", *, key: str | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        """A registered configuration server: the answer to its registration."""
+        key = key or await self.registration_key(vault)
+        answer = await self.agent_post(
+            "/agent/v1/configuration-servers/register",
+            {"registrationKey": key, **machine(name), **changes},
+        )
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def process_server(self, server: dict[str, Any], name: str = "ps-1", **changes: Any) -> dict[str, Any]:
+        """A process server registered with `server` (the answer to a configuration server's registration)."""
+        answer = await self.agent_post("/agent/v1/process-servers/register", registration(server, name, **changes))
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def agent_post(self, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
+        """A POST without an operator's token."""
+        return await self.client.post(path, json=body, headers={"Authorization": "", **headers})
+
+    async def beat(
+        self, registered: dict[str, Any] | str, sequence: int = 1, boot_id: str = "boot-1", **members: Any
+    ) -> httpx.Response:
+        """A heartbeat with the credential of a registration."""
+        credential = registered if isinstance(registered, str) else registered["credential"]
+        body = {"bootId": boot_id, "sequence": sequence, "agentVersion": VERSION, **members}
+        headers = {"Authorization": f"Bearer {credential}"}
+        return await self.client.post("/agent/v1/heartbeat", json=body, headers=headers)
+
+    async def events(self, vault: str = "contoso", **query: Any) -> list[dict[str, Any]]:
+        """All events of a vault, oldest first."""
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            parameters = {"limit": 500, **query} | ({"cursor": cursor} if cursor else {})
+            answer = await self.client.get(f"/api/v1/vaults/{vault}/events", params=parameters)
+            assert answer.status_code == 200, answer.text
+            found.extend(answer.json()["items"])
+            cursor = answer.json()["nextCursor"]
+            if cursor is None:
+                return found
+
+    async def event_types(self, vault: str = "contoso") -> list[str]:
+        """The types of all events of a vault, oldest first."""
+        return [event["type"] for event in await self.events(vault)]
+
+    async def read_process_server(self, name: str = "ps-1", vault: str = "contoso") -> dict[str, Any]:
+        """A process server as the API shows it."""
+        answer = await self.client.get(f"/api/v1/vaults/{vault}/process-servers/{name}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def read_configuration_server(self, name: str = "cs-1", vault: str = "contoso") -> dict[str, Any]:
+        """A configuration server as the API shows it."""
+        answer = await self.client.get(f"/api/v1/vaults/{vault}/configuration-servers/{name}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def with_token(self, token: str) -> httpx.AsyncClient:
+        """A client with another token."""
+        return client_of(self.app, token)
+
+
+def machine(name: str, host_id: str | None = None) -> dict[str, Any]:
+    """What a registering machine says of itself."""
+    host_id = host_id or str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+    return {
+        "hostId": host_id,
+        "instanceId": f"instance-{host_id}",
+        "name": name,
+        "fqdn": f"{name}.corp.example",
+        "ipAddresses": ["10.150.24.119"],
+        "agentVersion": VERSION,
+        "os": {"type": "Windows", "version": "10.0.14393"},
+        "hardware": {"cpuCount": 8, "cpuSockets": 2, "totalMemoryInBytes": 12 * 2**30},
+    }
+
+
+def registration(server: dict[str, Any], name: str, **changes: Any) -> dict[str, Any]:
+    """The body with which a process server registers."""
+    return {
+        "configurationServer": server["configurationServer"],
+        "passphrase": server["passphrase"],
+        "kind": "scaleOut",
+        "dataTransferPort": 9443,
+        **machine(name),
+        "ipAddresses": ["10.150.24.120"],
+        **changes,
+    }
+
+
+TELEMETRY = {
+    "cpuPercentage": 37.5,
+    "totalMemoryInBytes": 12884901888,
+    "availableMemoryInBytes": 6442450944,
+    "totalSpaceInBytes": 644245094400,
+    "availableSpaceInBytes": 322122547200,
+    "throughputInBytes": 52428800,
+    "throughputUploadPendingDataInBytes": 1073741824,
+}
+
+
+def client_of(app: Muster, token: str | None) -> httpx.AsyncClient:
+    """A client that calls the application without a network."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://muster.test", headers=headers)
+
+
+@contextlib.asynccontextmanager
+async def new_site(
+    database_url: str, clock: Clock, data_dir: Path, *, runs_tasks: bool = False, **settings: Any
+) -> AsyncIterator[Site]:
+    """The application on a migrated database, started; several of these are replicas of one another."""
+    chosen = Settings(database_url=database_url, data_dir=data_dir, **settings)
+    app = create_app(chosen, clock, runs_tasks=runs_tasks)
+    async with app.lifespan():
+        await create_first(app.state.database, ADMIN_TOKEN, clock.now())
+        async with client_of(app, ADMIN_TOKEN) as client:
+            yield Site(app, clock, client)
