@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.scope import named
@@ -107,6 +107,15 @@ async def name_owner(session: AsyncSession, vault_id: uuid.UUID, name: str) -> A
         .where(ConfigurationServer.vault_id == vault_id, ConfigurationServer.name == name)
     )
     return (await session.execute(statement)).one_or_none()
+
+
+async def set_inbuilt_port(session: AsyncSession, server_id: uuid.UUID, port: int) -> None:
+    """The data transfer port of a configuration server's inbuilt process server."""
+    await session.execute(
+        update(ProcessServer)
+        .where(ProcessServer.configuration_server_id == server_id, ProcessServer.kind == ServerKind.INBUILT.value)
+        .values(data_transfer_port=port)
+    )
 
 
 async def dependants(session: AsyncSession, server_id: uuid.UUID) -> tuple[int, int]:

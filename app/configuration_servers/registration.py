@@ -85,7 +85,7 @@ async def _register(
         credential=await hosts.issue_credential(session, host, now),
         passphrase=passphrase.text if passphrase else None,
         heartbeat=gate.terms,
-        notices=hosts.name_notice(server.name, body.name),
+        notices=[*hosts.name_notice(server.name, body.name), *hosts.port_notice(body.data_transfer_port)],
         is_new=passphrase is not None,
     )
 
@@ -124,6 +124,7 @@ async def _register_first(
         kind=ServerKind.INBUILT.value,
         name=body.name,
         friendly_name=body.name,
+        data_transfer_port=body.data_transfer_port,
         is_drained=False,
         created_at=now,
         updated_at=now,
@@ -168,6 +169,7 @@ async def _register_again(
     hosts.refuse_clone(host, body)
     hosts.describe(host, body)
     server.updated_at = now
+    await queries.set_inbuilt_port(session, server.id, body.data_transfer_port)
     record(
         session,
         vault.id,

@@ -96,7 +96,8 @@ class PassphraseHasher:
     """argon2id off the event loop, at most `parallel` at a time, so that registrations never starve heartbeats."""
 
     def __init__(self, parallel: int = 2) -> None:
-        self._hasher = PasswordHasher()
+        # OWASP's least argon2id parameters: the passphrases are random, so more would only slow registrations down.
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
         self._slots = asyncio.Semaphore(parallel)
         self._unused = self._hasher.hash(secrets.token_urlsafe(SECRET_BYTES))
 

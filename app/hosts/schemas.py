@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator
 
-from app.core.wire import EXAMPLE_TIME, MAX_LIST_ITEMS, Bytes, Moment, Name, Text, WireIn, WireOut
+from app.core.wire import EXAMPLE_TIME, MAX_LIST_ITEMS, Bytes, Moment, Name, Port, Text, WireIn, WireOut
 from app.versions.rules import Version
-from app.vocabulary import ConnectionState, Health, OsType, Severity, VersionStatus
+from app.vocabulary import DEFAULT_DATA_TRANSFER_PORT, ConnectionState, Health, OsType, Severity, VersionStatus
 
 
 def _address(value: str) -> str:
@@ -39,6 +39,7 @@ EXAMPLE_REGISTRATION: dict[str, Any] = {
         "totalMemoryInBytes": 12884901888,
         "cacheDiskSizeInBytes": 644245094400,
     },
+    "dataTransferPort": DEFAULT_DATA_TRANSFER_PORT,
 }
 
 
@@ -69,6 +70,7 @@ class HostRegister(WireIn):
     agent_version: AgentVersion
     os: OperatingSystem | None = None
     hardware: Hardware | None = None
+    data_transfer_port: Annotated[Port, Field(description="Replication data's; not 443.")] = DEFAULT_DATA_TRANSFER_PORT
 
 
 class HeartbeatTerms(WireOut):
@@ -153,7 +155,11 @@ class ServerView(WireOut):
 
 
 EXAMPLE_SERVER: dict[str, Any] = {
-    **{key: value for key, value in EXAMPLE_REGISTRATION.items() if key not in {"name", "instanceId"}},
+    **{
+        key: value
+        for key, value in EXAMPLE_REGISTRATION.items()
+        if key not in {"name", "instanceId", "dataTransferPort"}
+    },
     "versionStatus": "Supported",
     "updateAvailable": False,
     "connectionState": "Connected",

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 from fastapi import Path
 from pydantic import Field
 
-from app.core.wire import EXAMPLE_ID, LongText, Moment, Port, Text, WireIn, WireOut, with_example
+from app.core.wire import EXAMPLE_ID, LongText, Moment, Text, WireIn, WireOut, with_example
 from app.hosts.schemas import EXAMPLE_REGISTRATION, EXAMPLE_SERVER, HostRegister, Registered, ServerView
-from app.vocabulary import DEFAULT_DATA_TRANSFER_PORT, ServerKind
+from app.vocabulary import ServerKind
 
 ProcessServerRef = Annotated[
     str, Path(max_length=64, description="Name or id of the process server.", examples=["ps-ams-01"])
@@ -24,14 +24,12 @@ class ProcessServerRegister(HostRegister):
             "passphrase": "abcd-efgh-ijkl-mnop-qrst-uvwx-yz23-4567",
             **EXAMPLE_REGISTRATION,
             "kind": "scaleOut",
-            "dataTransferPort": 9443,
         }
     )
 
     configuration_server: Annotated[Text, Field(min_length=1, description="Its IP address, FQDN or name.")]
     passphrase: Annotated[str, Field(min_length=1, max_length=1_000)]
     kind: Literal[ServerKind.SCALE_OUT, ServerKind.FAILBACK] = ServerKind.SCALE_OUT
-    data_transfer_port: Port = DEFAULT_DATA_TRANSFER_PORT
 
 
 class ProcessServerRegistered(Registered):

@@ -7,9 +7,7 @@ from tests.bench.serving import port_parser, serve
 
 Message = MutableMapping[str, Any]
 
-ANSWER = (
-    b'{"serverTime":"2026-11-24T12:00:00.123Z","nextHeartbeatSeconds":28.412,"generation":1,"notices":[]}'
-)
+ANSWER = b'{"serverTime":"2026-11-24T12:00:00.123Z","nextHeartbeatSeconds":28.412,"generation":1,"notices":[]}'
 START: Message = {
     "type": "http.response.start",
     "status": 200,

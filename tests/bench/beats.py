@@ -91,7 +91,5 @@ def body_parts(boot_id: str) -> tuple[str, str, str]:
 def head_parts(port: int) -> tuple[str, str]:
     """Return the text of a request's head before its credential, and from there to the length of its body."""
     before = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer "
-    after = (
-        "\r\nContent-Type: application/json\r\nAccept: */*\r\nUser-Agent: muster-bench\r\nContent-Length: "
-    )
+    after = "\r\nContent-Type: application/json\r\nAccept: */*\r\nUser-Agent: muster-bench\r\nContent-Length: "
     return before, after

@@ -109,9 +109,7 @@ def _run(arguments: list[str], seconds: int) -> tuple[str, float]:
         raise GeneratorFailedError(f"{arguments[0]} did not end") from error
     busy = (_children_seconds() - before) / (time.perf_counter() - started_at)
     if answer.returncode != 0:
-        raise GeneratorFailedError(
-            f"{arguments[0]} ended with {answer.returncode}:\n{answer.stdout}{answer.stderr}"
-        )
+        raise GeneratorFailedError(f"{arguments[0]} ended with {answer.returncode}:\n{answer.stdout}{answer.stderr}")
     return answer.stdout, busy
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
+
 from tests.bench import report, subjects
 from tests.bench.beats import LoadResult
 from tests.bench.durability import judge
@@ -40,13 +42,9 @@ def arguments_of(command_line: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=4, help="how long, each time (4)")
     parser.add_argument("--hosts", type=int, default=2000, help="registered hosts (2000)")
     parser.add_argument("--connections", type=int, default=64, help="kept-alive connections (64)")
-    parser.add_argument(
-        "--limit-seconds", type=int, default=170, help="begin no round that would end later (170)"
-    )
+    parser.add_argument("--limit-seconds", type=int, default=170, help="begin no round that would end later (170)")
     parser.add_argument("--load", choices=[WRK, BUILT_IN], default=available(), help="the load generator")
-    parser.add_argument(
-        "--only", default=",".join(subjects.TITLES), help=f"some of {', '.join(subjects.TITLES)}"
-    )
+    parser.add_argument("--only", default=",".join(subjects.TITLES), help=f"some of {', '.join(subjects.TITLES)}")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args(command_line)
     arguments.only = [name.strip() for name in arguments.only.split(",") if name.strip()]
@@ -72,6 +70,7 @@ class Run:
         self.rounds: report.Rounds = {name: [] for name in arguments.only}
         self.problems: list[str] = []
         self.flushes: list[float] = []
+        self.others: list[float] = []
 
     def measure(self, running: list[Subject]) -> None:
         """Warm every subject up, then measure all of them in turn, round after round."""
@@ -95,7 +94,8 @@ class Run:
 
     def load(self, subject: Subject, seconds: int) -> LoadResult:
         """Put load on one subject and check what it acknowledged."""
-        time.sleep(PAUSE_SECONDS)
+        # No subject has anything to do now, so whatever keeps the machine busy will disturb the measurement.
+        self.others.append(psutil.cpu_percent(interval=PAUSE_SECONDS))
         plan = subject.plan(self.arguments.connections, seconds)
         result = self.generate(plan, self.folder)
         title = subjects.TITLES[subject.name]
@@ -122,6 +122,7 @@ class Run:
             "cpus": os.cpu_count(),
             "python": platform.python_version(),
             "disk": file_system(self.folder) or "unknown",
+            "CPU taken by others %": report.Spread.of(self.others).show(0),
             "milliseconds to flush": report.Spread.of(self.flushes).show(2),
         }
 

@@ -112,9 +112,7 @@ async def generate(plan: LoadPlan) -> LoadResult:
     load.ended_at = started_at + plan.seconds
     connections: list[Connection] = []
     for share in shares:
-        _transport, connection = await loop.create_connection(
-            partial(Connection, load, share), HOST, plan.port
-        )
+        _transport, connection = await loop.create_connection(partial(Connection, load, share), HOST, plan.port)
         connections.append(connection)
     _done, late = await asyncio.wait([one.done for one in connections], timeout=plan.seconds + _GRACE_SECONDS)
     load.failed += len(late)

@@ -89,9 +89,7 @@ def make_app(url: str) -> FastAPI:
         host.telemetry = beat.telemetry
         host.services = beat.services
         await session.commit()
-        return JSONResponse(
-            {"serverTime": now.isoformat(), "nextHeartbeatSeconds": 30, "generation": host.generation}
-        )
+        return JSONResponse({"serverTime": now.isoformat(), "nextHeartbeatSeconds": 30, "generation": host.generation})
 
     return app
 

@@ -1,5 +1,6 @@
 """Medians, ratios and targets of a run, and how they are shown."""
 
+import textwrap
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -98,7 +99,7 @@ def measured_targets(rounds: Rounds) -> list[tuple[Target, Spread]]:
 
 def as_text(rounds: Rounds, setting: dict[str, Any], problems: list[str]) -> str:
     """Return the tables for people."""
-    lines = [", ".join(f"{name} {value}" for name, value in setting.items()), ""]
+    lines = [*textwrap.wrap(", ".join(f"{name}: {value}" for name, value in setting.items()), 136), ""]
     lines.append(_row("medians (lowest to highest round)", "per second", "p50 ms", "p99 ms", "of bare"))
     for name, results in rounds.items():
         of_bare = None if name == subjects.BARE else ratio(rounds, name, subjects.BARE)

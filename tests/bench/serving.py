@@ -17,7 +17,7 @@ def port_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def serve(app: Any, port: int) -> None:
-    """Serve `app` on the settings of `muster serve` that matter for speed."""
+    """Serve `app` with uvicorn and the collector set as `muster serve` sets them."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
@@ -25,12 +25,12 @@ def serve(app: Any, port: int) -> None:
         app,
         host="127.0.0.1",
         port=port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
         access_log=False,
-        log_level="warning",
-        timeout_keep_alive=75,
+        log_config=None,
         server_header=False,
-        date_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips="127.0.0.1",
+        backlog=4096,
+        timeout_keep_alive=210,
+        timeout_graceful_shutdown=8,
     )

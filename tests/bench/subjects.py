@@ -85,10 +85,7 @@ class Bench:
         folder = self.folder / name
         folder.mkdir()
         if name == BARE:
-            hosts = [
-                Host(one, f"{one.hex}.{one.hex}{one.hex}")
-                for one in (uuid.uuid4() for _ in range(self.hosts))
-            ]
+            hosts = [Host(one, f"{one.hex}.{one.hex}{one.hex}") for one in (uuid.uuid4() for _ in range(self.hosts))]
             return self._launch(name, hosts, None, [sys.executable, "-m", "tests.bench.bare"], {})
         url = self._database(name, folder)
         if name in {SESSION_POSTGRESQL, SESSION_SQLITE}:

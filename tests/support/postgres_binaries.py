@@ -114,12 +114,7 @@ def is_ours(folder: Path) -> bool:
     status = folder.lstat()
     parent = folder.parent.stat()
     safe_parent = not parent.st_mode & 0o022 or bool(parent.st_mode & stat.S_ISVTX)
-    return (
-        stat.S_ISDIR(status.st_mode)
-        and status.st_uid == os.getuid()
-        and not status.st_mode & 0o022
-        and safe_parent
-    )
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022 and safe_parent
 
 
 def _is_self_contained(folder: Path) -> bool:

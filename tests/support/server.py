@@ -1,0 +1,69 @@
+"""`muster serve` as a process of its own."""
+
+import os
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.support.processes import ChildProcess, free_port
+
+START_SECONDS = 60
+ADMIN_TOKEN = "an-admin-token-for-tests-only"
+MUSTER = Path(sys.executable).with_name("muster")
+
+
+class MusterServer:
+    """A control plane that can be stopped, killed and started again on the same data."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        own = {
+            "data_dir": folder / "data",
+            "port": self.port,
+            "bootstrap_admin_token": ADMIN_TOKEN,
+            **settings,
+        }
+        self.environment = environment(own)
+        self.process: ChildProcess | None = None
+
+    @property
+    def log(self) -> str:
+        """All that the server has printed."""
+        return (self.folder / "serve.log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start and wait until it serves."""
+        self.process = ChildProcess.start(
+            [MUSTER, "serve"], log=self.folder / "serve.log", environment=self.environment, folder=self.folder
+        )
+        self.process.wait_until(self._is_ready, START_SECONDS, "muster serve")
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        assert self.process is not None
+        self.process.kill()
+
+    def stop(self) -> int | None:
+        """SIGTERM; the exit code, None when it had to be killed after 15 seconds."""
+        assert self.process is not None
+        return self.process.stop(timeout=15)
+
+    def client(self, token: str = ADMIN_TOKEN) -> httpx.AsyncClient:
+        """An operator's client."""
+        return httpx.AsyncClient(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+
+def environment(settings: dict[str, object]) -> dict[str, str]:
+    """This process's environment without its own settings, with these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_")}
+    return kept | {f"MUSTER_{name.upper()}": str(value) for name, value in settings.items()}
