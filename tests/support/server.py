@@ -1,6 +1,7 @@
 """`muster serve` as a process of its own."""
 
 import os
+import ssl
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class MusterServer:
             **settings,
         }
         self.environment = environment(own)
+        self.ca_file: Path | None = None
         self.process: ChildProcess | None = None
 
     @property
@@ -44,7 +46,8 @@ class MusterServer:
 
     def _is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+            trust = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+            return httpx.get(f"{self.url}/readyz", timeout=2, verify=trust).status_code == 200
         except httpx.HTTPError:
             return False
 
