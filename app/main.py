@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import __version__
 from app.access.failures import Failures
@@ -29,7 +30,7 @@ from app.events import routes as events
 from app.heartbeats import routes as heartbeats
 from app.heartbeats.committer import Committer
 from app.heartbeats.lane import Fleet, HeartbeatLane
-from app.heartbeats.queries import writer_for
+from app.heartbeats.queries import writers_for
 from app.operations import routes as operations
 from app.operations.tasks import FleetCount, Housekeeping
 from app.process_servers import routes as process_servers
@@ -53,17 +54,13 @@ ROUTERS: list[APIRouter] = [
 log = structlog.get_logger("muster.main")
 
 
-class Muster:
+class Muster(HeartbeatLane):
     """The ASGI application: the heartbeat lane, then FastAPI. `state` holds what a process has once."""
 
     def __init__(self, api: FastAPI, entry: ASGIApp) -> None:
         self.api = api
         self.state: Any = api.state
-        self._entry = entry
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        await self._entry(scope, receive, send)
+        super().__init__(entry, self.state.committer, self.state.fleet, self.state.settings)
 
     def lifespan(self) -> contextlib.AbstractAsyncContextManager[Any]:
         """Start and stop, for those who serve the application without a server (tests)."""
@@ -94,7 +91,7 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.failures = Failures(database, settings.registration_failure_window_seconds)
     state.token_usage = TokenUsage(database, clock)
     state.fleet = Fleet()
-    state.committer = Committer(database, writer_for(database), clock, settings)
+    state.committer = Committer(database, writers_for(database), clock, settings)
     state.leadership = Leadership(database, MONITOR_LEADER_KEY, "monitor")
     state.monitor = Monitor(database, clock, settings, state.leadership)
     state.housekeeping = Housekeeping(database, clock, settings, state.failures)
@@ -104,8 +101,9 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     operations.install_documentation_pages(api)
     openapi.install(api)
     problems.install(api)
-    entry: ASGIApp = BodyLimit(api, settings.max_body_bytes)
-    entry = HeartbeatLane(RequestContext(entry), state)
+    entry: ASGIApp = RequestContext(BodyLimit(api, settings.max_body_bytes))
+    # Here and not in the server, so that heartbeats, which have no use for the client's address, pass by it.
+    entry = ProxyHeadersMiddleware(entry, settings.forwarded_allow_ips)  # type: ignore[assignment, arg-type]
     return Muster(api, entry)
 
 
@@ -140,7 +138,6 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
         # Before anything is judged by it. An unreachable database is not the end: /readyz says so meanwhile.
         with contextlib.suppress(Unavailable):
             await state.database.synchronise(state.clock)
-    state.committer.start()
     state.background.start()
     # What was built until here lives as long as the process; leaving it out of collections halves the p99.
     gc.collect()

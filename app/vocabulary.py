@@ -113,7 +113,7 @@ class ResourceKind(StrEnum):
 
 
 class EventType(StrEnum):
-    """`<kind>.<what happened>`; each value is documented in docs/events and by `EVENT_MEANINGS`."""
+    """`<kind>.<what happened>`; each value has its meaning in `EVENT_MEANINGS`."""
 
     VAULT_CREATED = "vault.created"
     VAULT_UPDATED = "vault.updated"

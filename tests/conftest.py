@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from app.core.clock import ManualClock
 from app.core.db import Database
@@ -30,6 +31,13 @@ def _plain_environment() -> Iterator[None]:
             del os.environ[name]
     yield
     os.environ.update(kept)
+
+
+@pytest.fixture(autouse=True)
+def _plain_tracebacks() -> None:
+    """Not structlog's default, which writes pages of local variables for one fault."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture(scope="session")

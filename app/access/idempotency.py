@@ -129,6 +129,7 @@ def _once(
     idempotency_key: Annotated[
         str | None,
         Header(
+            alias="Idempotency-Key",
             min_length=1,
             max_length=MAX_KEY_LENGTH,
             description="Any text that names this attempt; a repetition gets the first answer again.",

@@ -8,7 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import select
 
 from app.core import secrets
-from app.core.db import ReadSession
+from app.core.db import database_of
 from app.core.errors import Forbidden, Unauthenticated
 from app.models import ApiToken
 from app.vocabulary import Role
@@ -54,7 +54,6 @@ def bearer(request: Request) -> str | None:
 
 async def authenticate(
     request: Request,
-    session: ReadSession,
     _: Annotated[HTTPAuthorizationCredentials | None, Depends(operator_scheme)],
 ) -> Principal:
     """The caller. Raises Unauthenticated when there is no token or it is unknown or expired."""
@@ -62,7 +61,10 @@ async def authenticate(
     if text is None:
         raise Unauthenticated("send an API token as 'Authorization: Bearer <id.secret>'")
     presented = secrets.parse_any(text)
-    token = (await session.execute(select(ApiToken).where(ApiToken.id == presented.id))).scalar_one_or_none()
+    # A session of its own, ended here: a request that kept it would hold one connection while it waits for
+    # another, and a pool full of such requests serves nobody.
+    async with database_of(request).read() as session:
+        token = (await session.execute(select(ApiToken).where(ApiToken.id == presented.id))).scalar_one_or_none()
     if token is None or not secrets.same(token.secret_hash, presented.digest):
         raise Unauthenticated("the API token is unknown or was deleted; ask an admin for a new one")
     if token.expires_at is not None and token.expires_at <= request.app.state.clock.now():

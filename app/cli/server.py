@@ -53,6 +53,7 @@ def serve(
             # Through the environment, so that worker processes and `/readyz` see one truth.
             os.environ[f"MUSTER_{name.upper()}"] = str(value)
     settings = _settings()
+    _private_files()
     for name in unknown_variables():
         _say(f"warning: nothing reads {name}; `muster settings` lists what there is")
     if settings.is_sqlite or not settings.data_dir.exists():
@@ -79,8 +80,7 @@ def serve(
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=True,
-        forwarded_allow_ips=settings.forwarded_allow_ips,
+        proxy_headers=False,
         backlog=4096,
         # A connection must outlive the interval between two heartbeats, or each of them pays for a new one.
         timeout_keep_alive=int(
@@ -99,13 +99,14 @@ def migrate(
     import asyncio
 
     settings = _settings()
+    _private_files()
     if settings.is_sqlite:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     before, after = asyncio.run(_migrate(settings, check))
     if before == after:
         print(f"{settings.masked('database_url')} is at revision {after}; nothing to do")
     elif check:
-        print(f"{settings.masked('database_url')} is at revision {before}; this version needs {after}")
+        print(f"{settings.masked('database_url')} is at revision {before or 'none'}; this version needs {after}")
         raise typer.Exit(1)
     else:
         print(f"{settings.masked('database_url')} went from revision {before or 'none'} to {after}")
@@ -157,6 +158,11 @@ def admin_token(
     print(asyncio.run(_admin_token(settings, name)))
 
 
+def _private_files() -> None:
+    """The embedded database holds hashes and events: nobody else on the machine has to read it."""
+    os.umask(0o077)
+
+
 def _settings() -> "Settings":
     from app.core.settings import SettingsError, load_settings
 
@@ -179,9 +185,10 @@ async def _prepare(settings: "Settings", *, migrates: bool) -> str | None:
     try:
         if migrates:
             await migrations.upgrade(database)
-        revision, wanted = await migrations.current(database), migrations.head()
-        if revision != wanted:
-            _stop(f"the database is at revision {revision}, this version needs {wanted}: run 'muster migrate' first")
+        revision = await migrations.current(database)
+        if migrations.is_behind(revision):
+            needed = f"this version needs {migrations.head()}: run 'muster migrate' first"
+            _stop(f"the database is at revision {revision or 'none'}, {needed}")
         clock = SystemClock()
         await database.synchronise(clock)
         preset = settings.bootstrap_admin_token

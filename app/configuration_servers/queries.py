@@ -84,7 +84,7 @@ async def list_servers(
                 Host.fqdn.icontains(q, autoescape=True),
             )
         )
-    return await fetch_page(session, statement, choose_order(ORDERS, order_by), paging)
+    return await fetch_page(session, statement, choose_order(ORDERS, order_by, within=vault_id), paging)
 
 
 async def of_host(session: AsyncSession, host_row_id: uuid.UUID) -> ConfigurationServer | None:

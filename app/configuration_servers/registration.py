@@ -101,8 +101,7 @@ async def _register_first(
             f"{owner.fqdn}); choose another name, or delete that server first"
         )
     host = hosts.new_host(vault.id, body, now)
-    session.add(host)
-    await session.flush()
+    await hosts.add_host(session, host)
     server = ConfigurationServer(
         vault_id=vault.id,
         host_row_id=host.id,

@@ -35,7 +35,7 @@ from app.core.errors import (
 from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
 from app.core.settings import Timeout
-from app.core.wire import Page
+from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
 from app.vocabulary import ConnectionState, Health, VersionStatus
 
@@ -100,7 +100,9 @@ async def list_configuration_servers(
     connection_state: Annotated[ConnectionState | None, Query(alias="connectionState")] = None,
     health: Annotated[Health | None, Query()] = None,
     version_status: Annotated[VersionStatus | None, Query(alias="versionStatus")] = None,
-    q: Annotated[str | None, Query(max_length=100, description="Part of the name, friendly name or FQDN.")] = None,
+    q: Annotated[
+        str | None, Storable, Query(max_length=100, description="Part of the name, friendly name or FQDN.")
+    ] = None,
 ) -> Page[ConfigurationServerView]:
     """Each with its connection state, health, version status and latest telemetry."""
     return await service.list_servers(

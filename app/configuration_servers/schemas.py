@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import Field
 
-from app.core.wire import EXAMPLE_ID, Moment, Text, WireIn, WireOut, with_example
+from app.core.wire import EXAMPLE_ID, Moment, Storable, Text, WireIn, WireOut, with_example
 from app.hosts.schemas import EXAMPLE_REGISTRATION, EXAMPLE_SERVER, HostRegister, Registered, ServerView
 
 ConfigurationServerRef = Annotated[
@@ -21,7 +21,7 @@ class ConfigurationServerRegister(HostRegister):
 
     model_config = with_example({**EXAMPLE_REGISTRATION, "name": "cs-ams-01", "registrationKey": _KEY})
 
-    registration_key: Annotated[str, Field(min_length=1, max_length=4_000)]
+    registration_key: Annotated[str, Storable, Field(min_length=1, max_length=4_000)]
 
 
 class ConfigurationServerRegistered(Registered):

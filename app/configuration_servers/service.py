@@ -119,7 +119,7 @@ async def update(
     server = await queries.lock(session, vault.id, ref)
     if server is None:
         raise _missing(vault, ref)
-    precondition.check(server.revision)
+    precondition.check(server)
     if body.friendly_name is not None and body.friendly_name != server.friendly_name:
         server.friendly_name = body.friendly_name
         server.revision += 1
@@ -195,7 +195,7 @@ async def delete(
     server = await queries.lock(session, vault.id, ref)
     if server is None:
         raise _missing(vault, ref)
-    precondition.check(server.revision)
+    precondition.check(server)
     machines, others = await queries.dependants(session, server.id)
     blockers = _blockers(machines, others)
     if blockers and not is_forced:

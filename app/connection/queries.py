@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.connection.rules import Gap, bucket_of
@@ -24,10 +25,21 @@ class Affected(NamedTuple):
     resource: Resource
 
 
-async def lock_watermark(session: AsyncSession) -> MonitorWatermark | None:
-    """How far silence was observed, locked: of two monitors that both think they lead, one waits."""
+async def lock_watermark(session: AsyncSession, nothing_observed: datetime) -> MonitorWatermark:
+    """How far silence was observed, locked: of two monitors that both think they lead, one waits.
+
+    Before the first look of all, that is `nothing_observed`.
+    """
+    dialect = session.get_bind().dialect.name
+    insert = sqlite.insert(MonitorWatermark) if dialect == "sqlite" else postgresql.insert(MonitorWatermark)
     statement = select(MonitorWatermark).where(MonitorWatermark.id == WATERMARK_ID).with_for_update(key_share=True)
-    return (await session.execute(statement)).scalar_one_or_none()
+    found = (await session.execute(statement)).scalar_one_or_none()
+    if found is None:
+        # Two first looks at once: one inserts, the other waits for it and then reads what it left.
+        first = insert.values(id=WATERMARK_ID, observed_until=nothing_observed).on_conflict_do_nothing()
+        await session.execute(first)
+        found = (await session.execute(statement)).scalar_one()
+    return found
 
 
 async def observed_until(session: AsyncSession) -> datetime | None:
@@ -49,7 +61,12 @@ async def forget_gaps_before(session: AsyncSession, moment: datetime) -> None:
 
 
 async def bring_back_from_future(session: AsyncSession, now: datetime) -> int:
-    """After the clock was set back, no heartbeat may be newer than now. Returns how many were."""
+    """After the clock was set back, no heartbeat and no outage may be newer than now. Returns how many hosts were.
+
+    An outage left in the future would hide the silence of everybody once its time comes.
+    """
+    await session.execute(delete(Outage).where(Outage.started_at >= now))
+    await session.execute(update(Outage).where(Outage.ended_at > now).values(ended_at=now))
     result: Any = await session.execute(
         update(Host)
         .where(Host.last_heartbeat_at > now)

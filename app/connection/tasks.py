@@ -8,14 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.connection import queries
 from app.connection.rules import gap_between, silent_since
-from app.core.clock import Clock
+from app.core.clock import EPOCH, Clock
 from app.core.db import Database
 from app.core.leadership import Leadership
 from app.core.metrics import MONITOR_LEADER, SERVERS_DISCONNECTED, SWEEP_SECONDS
 from app.core.settings import Settings
 from app.core.wire import rfc3339
 from app.events.service import MONITOR, record
-from app.models import MonitorWatermark, Outage
+from app.models import Outage
 from app.vocabulary import EventType, ResourceKind, Severity
 
 DISCONNECTIONS_PER_TRANSACTION = 500
@@ -44,9 +44,9 @@ class Monitor:
         if not is_leader:
             return 0
         started = time.perf_counter()
+        await self._database.measure(self._clock)
         async with self._database.write() as session:
-            now = self._clock.now()
-            since = await self._observe(session, now)
+            now, since = await self._observe(session)
             found = await self._disconnect(session, since, now)
         total = found
         while found == DISCONNECTIONS_PER_TRANSACTION:
@@ -57,12 +57,12 @@ class Monitor:
         SERVERS_DISCONNECTED.inc(total)
         return total
 
-    async def _observe(self, session: AsyncSession, now: datetime) -> datetime:
-        """Move the watermark to `now`. Returns the moment since when whoever was not heard of is silent."""
-        watermark = await queries.lock_watermark(session)
-        if watermark is None:
-            session.add(MonitorWatermark(id=queries.WATERMARK_ID, observed_until=now))
-            return now - self._timeout
+    async def _observe(self, session: AsyncSession) -> tuple[datetime, datetime]:
+        """Move the watermark to now. Returns now, and the moment since when whoever was not heard of is silent."""
+        watermark = await queries.lock_watermark(session, EPOCH)
+        # Read under the lock: a monitor that waited for another's look must not take the time to run backwards.
+        now = self._clock.now()
+        is_first = watermark.observed_until == EPOCH
         if now < watermark.observed_until:
             moved = await queries.bring_back_from_future(session, now)
             log.warning("the clock was set back", until=rfc3339(watermark.observed_until), hosts=moved)
@@ -70,15 +70,16 @@ class Monitor:
         if gap is not None:
             session.add(Outage(started_at=gap.started_at, ended_at=gap.ended_at))
             await session.flush()
-            log.warning(
-                "nothing was observed for a while; it counts for nobody's silence",
-                since=rfc3339(gap.started_at),
-                seconds=(gap.ended_at - gap.started_at).total_seconds(),
-            )
+            if not is_first:
+                log.warning(
+                    "nothing was observed for a while; it counts for nobody's silence",
+                    since=rfc3339(gap.started_at),
+                    seconds=(gap.ended_at - gap.started_at).total_seconds(),
+                )
         watermark.observed_until = now
         since = silent_since(now, self._timeout, await queries.gaps(session))
         await queries.forget_gaps_before(session, since)
-        return since
+        return now, since
 
     async def _disconnect(self, session: AsyncSession, since: datetime, now: datetime) -> int:
         hosts = await queries.disconnect_silent(session, since, now, DISCONNECTIONS_PER_TRANSACTION)

@@ -15,11 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import TooLarge
 from app.core.metrics import HTTP_REQUESTS, HTTP_SECONDS
-from app.core.problems import problem_response, unhandled
+from app.core.problems import METHODS, problem_response, unhandled
 from app.core.wire import new_id
 
 REQUEST_ID_HEADER = "X-Request-ID"
 QUIET_ROUTES = {"/healthz", "/readyz", "/metrics"}
+REFUSED_BODY_FACTOR = 8
 _GOOD_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 log = structlog.get_logger("muster.http")
 
@@ -65,8 +66,10 @@ class RequestContext:
 
 def _account(scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", None) or "unmatched"
-    HTTP_REQUESTS.labels(scope["method"], route, str(status)).inc()
-    HTTP_SECONDS.labels(scope["method"], route).observe(seconds)
+    # A client chooses its method freely; each value of a label is a series that is kept.
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    HTTP_REQUESTS.labels(method, route, str(status)).inc()
+    HTTP_SECONDS.labels(method, route).observe(seconds)
     client = scope.get("client") or ("", 0)
     # Probes and scrapes come every few seconds and say nothing.
     level = logging.DEBUG if route in QUIET_ROUTES and status < 400 else logging.INFO
@@ -93,7 +96,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = await read_body(scope, receive, self._limit)
+        body = await read_body(receive, self._limit)
         if body is None:
             await refuse_large_body(scope, receive, send, self._limit)
             return
@@ -109,27 +112,28 @@ class BodyLimit:
         await self._app(scope, replayed, send)
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """The whole body, or None when it has more than `limit` bytes (announced or sent)."""
-    announced = Headers(scope=scope).get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        return None
+async def read_body(receive: Receive, limit: int) -> bytes | None:
+    """The whole body, or None when it has more than `limit` bytes.
+
+    Of a larger one the rest is read and forgotten for a while: to a proxy that is still sending, an early end
+    looks like a failure of the server, and it would hide the 413.
+    """
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return b""
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            return None
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+        if not message.get("more_body", False) or size > REFUSED_BODY_FACTOR * limit:
+            return b"".join(chunks) if size <= limit else None
 
 
 async def refuse_large_body(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-    """Answer 413 and close the connection, since the rest of the body was not read."""
+    """Answer 413 and close the connection, since the rest of the body may not have been read."""
     error = TooLarge(f"the body has more than {limit} bytes; send less at once", headers={"Connection": "close"})
     request_id = scope.get("state", {}).get("request_id", "")
     await problem_response(error, scope["path"], request_id)(scope, receive, send)

@@ -22,6 +22,10 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that only ever rise; for durations and deadlines inside one process."""
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether `now` is the database's time already, rather than this host's."""
+
 
 class SystemClock:
     """The real clock. `synchronise` moves it onto the database's."""
@@ -38,6 +42,11 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds of this host's monotonic clock."""
         return time.monotonic()
+
+    @property
+    def is_measured(self) -> bool:
+        """False until the first `synchronise`."""
+        return self._offset_seconds is not None
 
     def synchronise(self, database_now: datetime, before: float, after: float) -> float:
         """Take over `database_now`, read between the monotonic instants `before` and `after`.
@@ -64,6 +73,11 @@ class ManualClock:
     def monotonic(self) -> float:
         """Rises with `advance` alone."""
         return self._monotonic
+
+    @property
+    def is_measured(self) -> bool:
+        """A test's time is everybody's."""
+        return True
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass on both clocks."""

@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.types import TypeDecorator
 
-from app.core.clock import SystemClock
+from app.core.clock import Clock, SystemClock
 from app.core.errors import Conflict, DatabaseUnavailable, MusterError
 from app.core.settings import SQLITE_DRIVER
 
@@ -87,6 +87,7 @@ class Database:
                 max_overflow=0,
                 pool_timeout=10,
                 pool_pre_ping=True,
+                hide_parameters=True,
                 connect_args={
                     "timeout": 10,
                     "server_settings": {
@@ -97,7 +98,9 @@ class Database:
                     },
                 },
             )
-        engine = create_async_engine(self.url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+        engine = create_async_engine(
+            self.url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS}
+        )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
@@ -139,6 +142,11 @@ class Database:
             before = clock.monotonic()
             now = (await session.execute(text("SELECT clock_timestamp()"))).scalar_one()
             return clock.synchronise(now, before, clock.monotonic())
+
+    async def measure(self, clock: Clock) -> None:
+        """Synchronise `clock` where that has not succeeded yet: liveness is never judged by this host's wall clock."""
+        if not clock.is_measured and isinstance(clock, SystemClock):
+            await self.synchronise(clock)
 
     async def close(self) -> None:
         """Return every connection."""

@@ -11,12 +11,14 @@ from app.core.errors import (
     MusterError,
     TooLarge,
     Unauthenticated,
+    UnsupportedMediaType,
 )
-from app.core.problems import MEDIA_TYPE, Problem
+from app.core.problems import MEDIA_TYPE
 
+PROBLEM_SCHEMA = "#/components/schemas/Problem"
 _ALWAYS: tuple[type[MusterError], ...] = (Internal, DatabaseUnavailable)
 _WITH_TOKEN: tuple[type[MusterError], ...] = (Unauthenticated, Forbidden)
-_WITH_BODY: tuple[type[MusterError], ...] = (MalformedJson, TooLarge, Invalid)
+_WITH_BODY: tuple[type[MusterError], ...] = (MalformedJson, TooLarge, UnsupportedMediaType, Invalid)
 
 
 def errors(*kinds: type[MusterError], body: bool = False, token: bool = True) -> dict[int | str, dict[str, Any]]:
@@ -24,9 +26,9 @@ def errors(*kinds: type[MusterError], body: bool = False, token: bool = True) ->
     chosen = (*kinds, *(_WITH_BODY if body else (Invalid,)), *(_WITH_TOKEN if token else ()), *_ALWAYS)
     by_status: dict[int | str, dict[str, Any]] = {}
     for kind in dict.fromkeys(chosen):
-        entry = by_status.setdefault(
-            kind.status, {"model": Problem, "description": "", "content": {MEDIA_TYPE: {"examples": {}}}}
-        )
+        # Not `model`: the framework would document the problem as application/json beside this.
+        content = {MEDIA_TYPE: {"schema": {"$ref": PROBLEM_SCHEMA}, "examples": {}}}
+        entry = by_status.setdefault(kind.status, {"description": "", "content": content})
         entry["description"] = "; ".join(filter(None, [entry["description"], f"`{kind.code}`: {kind.title}"]))
         entry["content"][MEDIA_TYPE]["examples"][kind.code] = {
             "summary": kind.title,

@@ -10,17 +10,33 @@ import structlog
 from app.core.settings import LogFormat, LogLevel
 
 _SECRET_KEYS = re.compile(r"passphrase|credential|secret|token$|authorization|registration_?key$", re.IGNORECASE)
-_BEARER = re.compile(r"\b[0-9a-f]{32}\.[A-Za-z0-9_-]{20,}")
+_SECRETS = re.compile(
+    r"\b[0-9a-f]{32}\.[A-Za-z0-9_-]{20,}"  # id.secret
+    r"|\b[a-z2-7]{4}(?:-[a-z2-7]{4}){7}\b",  # a passphrase
+    re.IGNORECASE,
+)
+REDACTED = "[redacted]"
 
 
 def redact(_logger: Any, _method: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """The last net: values under secret names, and anything shaped like `id.secret`, never reach a log line."""
+    """The last net: values under secret names, and anything shaped like a secret, never reach a log line."""
     for key, value in entry.items():
-        if _SECRET_KEYS.search(key) and value is not None:
-            entry[key] = "[redacted]"
-        elif isinstance(value, str):
-            entry[key] = _BEARER.sub("[redacted]", value)
+        entry[key] = REDACTED if _is_secret(key, value) else _redacted(value)
     return entry
+
+
+def _is_secret(key: Any, value: Any) -> bool:
+    return value is not None and isinstance(key, str) and _SECRET_KEYS.search(key) is not None
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SECRETS.sub(REDACTED, value)
+    if isinstance(value, dict):
+        return {key: REDACTED if _is_secret(key, inner) else _redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(inner) for inner in value]
+    return value
 
 
 def configure(log_format: LogFormat, level: LogLevel) -> None:

@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
-from app.core.db import Database
+from app.core.db import Database, translated_errors
 
 SCRIPTS = Path(__file__).resolve().parent.parent.parent / "migrations"
 ADVISORY_LOCK = 0x6D75_7374_6572  # "muster"
@@ -34,6 +34,16 @@ def head() -> str:
     if revision is None:
         raise LookupError(f"no migrations in {SCRIPTS}")
     return revision
+
+
+def is_behind(revision: str | None) -> bool:
+    """Whether a database at `revision` lacks something that this version of Muster needs.
+
+    A revision this version does not know is a newer one: a migration leaves room for the version before it, so
+    that replicas can be replaced one after the other.
+    """
+    known = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
+    return revision is None or (revision in known and revision != head())
 
 
 async def current(database: Database) -> str | None:
@@ -68,15 +78,18 @@ async def drift(database: Database, metadata: MetaData) -> list[Any]:
 async def _run(database: Database, step: Any) -> None:
     def within(connection: Connection) -> None:
         if not database.is_sqlite:
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            # The wait for another replica's migration may be as long as that one takes; the wait for a table may not.
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         config = configuration()
         config.attributes["connection"] = connection
         step(config)
 
-    async with database.exclusive(), database.engine.begin() as connection:
-        await connection.run_sync(within)
+    with translated_errors():
+        async with database.exclusive(), database.engine.begin() as connection:
+            await connection.run_sync(within)
 
 
 def upgrade_blocking(url: str) -> None:

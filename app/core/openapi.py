@@ -3,6 +3,10 @@
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
+
+from app.core.problems import Problem
+from app.core.wire import WireIn, WireOut
 
 DESCRIPTION = """
 Muster models **vault > configuration servers > process servers > source machines** and watches over them.
@@ -37,11 +41,25 @@ def install(app: FastAPI) -> None:
     def complete() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            _give_pages_examples(document["components"]["schemas"])
+            schemas = document["components"]["schemas"]
+            schemas[Problem.__name__] = Problem.model_json_schema()
+            _restore_examples(schemas)
+            _give_pages_examples(schemas)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]
+
+
+def _restore_examples(schemas: dict[str, Any]) -> None:
+    """Put the examples in whole: the framework drops the members that are null."""
+    pending: list[type[BaseModel]] = [WireIn, WireOut]
+    while pending:
+        model = pending.pop()
+        pending.extend(model.__subclasses__())
+        extra = model.model_config.get("json_schema_extra")
+        if isinstance(extra, dict) and "examples" in schemas.get(model.__name__, {}):
+            schemas[model.__name__]["examples"] = extra["examples"]
 
 
 def _give_pages_examples(schemas: dict[str, Any]) -> None:

@@ -2,20 +2,22 @@
 
 import base64
 import binascii
+import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Query
-from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy import ColumnElement, Select, TypeDecorator, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import CursorUnreadable, Invalid
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
+CHECKSUM_LENGTH = 6
 
 
 class PageRequest(NamedTuple):
@@ -37,39 +39,56 @@ Paging = Annotated[PageRequest, Depends(page_request)]
 
 
 class Order(NamedTuple):
-    """A list's order: its public name, its columns (the last one unique and immutable) and its direction."""
+    """A list's order: its columns (the last one unique and immutable) and its direction.
 
-    name: str
+    `position_of` tells its cursors from those of other lists and orders.
+    """
+
+    position_of: str
     columns: Sequence[Any]
     is_descending: bool
 
 
-def choose_order(orders: dict[str, Sequence[Any]], wanted: str) -> Order:
-    """The order called `wanted`, descending with a leading `-`. Raises Invalid naming those there are."""
+def choose_order(orders: Mapping[str, Sequence[Any]], wanted: str, *, within: uuid.UUID | None = None) -> Order:
+    """The order called `wanted`, descending with a leading `-`, of all rows or of those `within` a vault.
+
+    Raises Invalid naming the orders there are.
+    """
     name = wanted.removeprefix("-")
     if name not in orders:
         offered = ", ".join(sorted(orders))
         detail = f"'{wanted}' is not an order; use {offered}, with a leading - for descending"
         raise Invalid(detail, [{"pointer": "#/query/orderBy", "detail": detail}])
-    return Order(wanted, orders[name], wanted.startswith("-"))
+    columns = orders[name]
+    return Order(f"{columns[0].class_.__tablename__} {within} {wanted}", columns, wanted.startswith("-"))
 
 
-def encode_cursor(order: str, values: Sequence[Any]) -> str:
-    """An opaque text for the position after `values` in `order`."""
-    plain = [_plain(value) for value in values]
-    return base64.urlsafe_b64encode(json.dumps([order, *plain], separators=(",", ":")).encode()).decode().rstrip("=")
+def encode_cursor(position_of: str, values: Sequence[Any]) -> str:
+    """An opaque text for the position after `values`; it is good for the list and order `position_of` alone."""
+    content = json.dumps([_plain(value) for value in values], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(_checksum(position_of, content) + content).decode().rstrip("=")
 
 
-def decode_cursor(order: str, cursor: str, types: Sequence[type]) -> list[Any]:
+def decode_cursor(position_of: str, cursor: str, types: Sequence[type]) -> list[Any]:
     """The values of a cursor made by `encode_cursor`. Raises CursorUnreadable for anything else."""
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        name, *values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if name != order or len(values) != len(types):
-            raise CursorUnreadable(f"the cursor '{cursor[:80]}' belongs to another list or order; start without one")
-        return [_typed(kind, value) for kind, value in zip(types, values, strict=True)]
+        whole = base64.b64decode(padded, altchars=b"-_", validate=True)
+        checksum, content = whole[:CHECKSUM_LENGTH], whole[CHECKSUM_LENGTH:]
+        if checksum != _checksum(position_of, content) or cursor != base64.urlsafe_b64encode(whole).decode().rstrip(
+            "="
+        ):
+            raise CursorUnreadable(
+                f"the cursor '{cursor[:80]}' was altered, or belongs to another list or order; start without one"
+            )
+        return [_typed(kind, value) for kind, value in zip(types, json.loads(content), strict=True)]
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, binascii.Error):
         raise CursorUnreadable(f"the cursor '{cursor[:80]}' can't be read; start without one") from None
+
+
+def _checksum(position_of: str, content: bytes) -> bytes:
+    # Against accidents, not against forgery: a cursor gives access to nothing that a list does not show.
+    return hashlib.sha256(position_of.encode() + b"\n" + content).digest()[:CHECKSUM_LENGTH]
 
 
 def _plain(value: Any) -> Any:
@@ -101,9 +120,9 @@ async def fetch_page(
     The statement's columns must include the order's columns by their keys.
     """
     columns = list(order.columns)
-    types = [column.type.python_type for column in columns]
+    types = [_python_type(column.type) for column in columns]
     if paging.cursor is not None:
-        after = decode_cursor(order.name, paging.cursor, types)
+        after = decode_cursor(order.position_of, paging.cursor, types)
         statement = statement.where(_beyond(columns, after, order.is_descending))
     for column in columns:
         statement = statement.order_by(column.desc() if order.is_descending else column.asc())
@@ -114,7 +133,12 @@ async def fetch_page(
     rows = rows[: paging.limit]
     last = rows[-1]
     values = [_value_of(last, column) for column in columns]
-    return rows, encode_cursor(order.name, values)
+    return rows, encode_cursor(order.position_of, values)
+
+
+def _python_type(kind: Any) -> type:
+    found: type = (kind.impl_instance if isinstance(kind, TypeDecorator) else kind).python_type
+    return found
 
 
 def _value_of(row: Any, column: Any) -> Any:
@@ -125,5 +149,5 @@ def _value_of(row: Any, column: Any) -> Any:
 
 def _beyond(columns: list[Any], after: list[Any], is_descending: bool) -> ColumnElement[bool]:
     left = tuple_(*columns)
-    right = tuple_(*after)
+    right = tuple_(*after, types=[column.type for column in columns])
     return left < right if is_descending else left > right

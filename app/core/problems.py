@@ -9,7 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import (
     FieldProblem,
@@ -25,6 +26,9 @@ from app.core.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+SURROGATES = "surrogates not allowed"
+MOUNTED_METHODS = {"GET", "HEAD"}
 SHOWN_INPUT_LENGTH = 80
 _SECRET_FIELDS = {"passphrase", "credential", "registrationKey", "token", "secret", "authorization"}
 log = structlog.get_logger("muster.http")
@@ -95,6 +99,12 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         return await known(request, _translate(request, error))
 
+    async def unwritable(request: Request, error: Exception) -> Response:
+        assert isinstance(error, UnicodeEncodeError)
+        if error.reason != SURROGATES:
+            raise error
+        return await known(request, MalformedJson("the body contains half of a surrogate pair, which is no character"))
+
     async def replay(_request: Request, answer: Exception) -> Response:
         assert isinstance(answer, Replay)
         return Response(answer.body, answer.status, answer.headers, "application/json")
@@ -103,6 +113,36 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(Replay, replay)
+    # JSON can escape half a surrogate pair; pydantic's own messages can't be written with one.
+    app.add_exception_handler(UnicodeEncodeError, unwritable)
+    app.add_middleware(FaultNet)
+
+
+class FaultNet:
+    """Answers unhandled faults before the framework does: its own answer is plain text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_started = False
+
+        async def noted_send(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted_send)
+        except Exception as error:
+            if is_started:
+                raise
+            request_id = str(scope.get("state", {}).get("request_id", ""))
+            await unhandled(error, scope["path"], request_id)(scope, receive, send)
 
 
 def unhandled(error: Exception, path: str, request_id: str) -> Response:
@@ -174,9 +214,12 @@ def _translate(request: Request, error: HTTPException) -> MusterError:
 
 def allowed_methods(routes: list[BaseRoute], scope: Any) -> list[str]:
     """Every method that some route takes at this path; the framework names only the first route's."""
+    # A mount has moved its prefix into root_path by now.
+    here = {**scope, "root_path": scope.get("app_root_path", scope.get("root_path", ""))}
     found: set[str] = set()
     for route in routes:
-        matched, _ = route.matches(scope)
-        if matched is not Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
+        for method in MOUNTED_METHODS if isinstance(route, Mount) else METHODS:
+            matched, _ = route.matches({**here, "method": method})
+            if matched is Match.FULL:
+                found.add(method)
     return sorted(found)

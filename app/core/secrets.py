@@ -8,7 +8,9 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import re
 import secrets
+import string
 import uuid
 from typing import NamedTuple
 
@@ -18,7 +20,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 SECRET_BYTES = 32
 PASSPHRASE_TAG_LENGTH = 6
 PASSPHRASE_LENGTH = 32
-_ID_HEX_LENGTH = 32
+_PASSPHRASE_CHARACTERS = frozenset(string.ascii_lowercase + string.digits)
+_ID_HEX = re.compile("[0-9a-f]{32}")
 
 
 class Issued(NamedTuple):
@@ -30,10 +33,15 @@ class Issued(NamedTuple):
 
 
 class Presented(NamedTuple):
-    """A secret that somebody shows: the row it claims and the digest to compare."""
+    """A secret that somebody shows: the row it claims (32 hex digits) and the digest to compare."""
 
-    id: uuid.UUID
+    hex: str
     digest: bytes
+
+    @property
+    def id(self) -> uuid.UUID:
+        """The row it claims."""
+        return uuid.UUID(hex=self.hex)
 
 
 def digest_of(secret: str) -> bytes:
@@ -49,13 +57,10 @@ def issue(identifier: uuid.UUID) -> Issued:
 
 def parse(text: str) -> Presented | None:
     """Read `id.secret`; None when it does not have that form."""
-    head, dot, secret = text.partition(".")
-    if not dot or len(head) != _ID_HEX_LENGTH or not secret:
+    head, _, secret = text.partition(".")
+    if not secret or not _ID_HEX.fullmatch(head):
         return None
-    try:
-        return Presented(uuid.UUID(hex=head), digest_of(secret))
-    except ValueError:
-        return None
+    return Presented(head, digest_of(secret))
 
 
 def parse_any(text: str) -> Presented:
@@ -64,7 +69,7 @@ def parse_any(text: str) -> Presented:
     if presented is not None:
         return presented
     digest = digest_of(text)
-    return Presented(uuid.UUID(bytes=digest[:16], version=5), digest)
+    return Presented(uuid.UUID(bytes=digest[:16], version=5).hex, digest)
 
 
 def same(left: bytes, right: bytes) -> bool:
@@ -83,8 +88,8 @@ def new_passphrase() -> str:
 
 
 def normalise_passphrase(text: str) -> str:
-    """A passphrase as it is hashed: people and files add case, spaces and line ends."""
-    return "".join(text.split()).replace("-", "").lower()
+    """A passphrase as it is hashed: people and files add case, spaces, line ends and byte order marks."""
+    return "".join(character for character in text.lower() if character in _PASSPHRASE_CHARACTERS)
 
 
 def passphrase_tag(text: str) -> str:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+from dotenv import dotenv_values
 from fastapi import Depends, Request
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         default="",
+        repr=False,
         description="SQLAlchemy URL: `postgresql+asyncpg://user:password@host/name` or "
         "`sqlite+aiosqlite:////path/muster.db`. Default: SQLite in the data folder.",
     )
@@ -166,11 +168,14 @@ class Settings(BaseSettings):
         if not value:
             return value
         try:
-            driver = make_url(value).drivername
-        except ArgumentError:
+            url = make_url(value)
+        except (ArgumentError, ValueError):
             raise ValueError("is not a database URL") from None
-        if driver not in {POSTGRESQL_DRIVER, SQLITE_DRIVER}:
-            raise ValueError(f"has the driver '{driver}'; use {POSTGRESQL_DRIVER}:// or {SQLITE_DRIVER}://")
+        if url.drivername not in {POSTGRESQL_DRIVER, SQLITE_DRIVER}:
+            raise ValueError(f"has the driver '{url.drivername}'; use {POSTGRESQL_DRIVER}:// or {SQLITE_DRIVER}://")
+        if url.drivername == SQLITE_DRIVER and (url.database or ":memory:") == ":memory:":
+            # Each connection would see a database of its own.
+            raise ValueError(f"names no file; use {SQLITE_DRIVER}:////path/muster.db")
         return value
 
     @field_validator("bootstrap_admin_token")
@@ -244,10 +249,19 @@ def load_settings() -> Settings:
     file = os.environ.get(FILE_VARIABLE)
     if file and not Path(file).is_file():
         raise SettingsError(f"{FILE_VARIABLE} names '{file}', which is not a file")
+    unknown = [key for key in dotenv_values(file) if key.upper() not in _known_variables()] if file else []
+    if unknown:
+        raise SettingsError(
+            "\n".join(f"unknown setting {key} in {file}; `muster settings` lists the ones there are" for key in unknown)
+        )
     try:
         return Settings(_env_file=file)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _known_variables() -> set[str]:
+    return {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
 CLIENT_VARIABLES = {
@@ -265,7 +279,7 @@ CLIENT_VARIABLES = {
 
 def unknown_variables() -> list[str]:
     """`MUSTER_*` variables that nothing reads. A warning, not an error: orchestrators inject such names."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {FILE_VARIABLE} | CLIENT_VARIABLES
+    known = _known_variables() | {FILE_VARIABLE} | CLIENT_VARIABLES
     return sorted(key for key in os.environ if key.upper().startswith(PREFIX) and key.upper() not in known)
 
 
@@ -276,8 +290,6 @@ def _explain(problem: Any) -> str:
     name = f"{PREFIX}{problem['loc'][0]}".upper()
     secret = name in {"MUSTER_BOOTSTRAP_ADMIN_TOKEN", "MUSTER_DATABASE_URL"}
     value = "" if secret else f" is '{problem['input']}':"
-    if problem["type"] == "extra_forbidden":
-        return f"unknown setting {name}; `muster settings` lists the ones there are"
     return f"{name}{value} {message[0].lower()}{message[1:]}"
 
 

@@ -54,22 +54,29 @@ def _name(value: str) -> str:
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("has no time zone; write it as 2026-11-24T12:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is outside the years 1 to 9999 in UTC") from None
 
 
-def _no_nul(value: Any) -> Any:
-    # PostgreSQL can't store U+0000; said here, it names its field.
-    if isinstance(value, str) and "\x00" in value:
-        raise ValueError("contains the character U+0000")
+def _storable(value: Any) -> Any:
+    # PostgreSQL can't store U+0000, UTF-8 can't write half a surrogate pair; said here, it names its field.
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError("contains the character U+0000")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("contains half of a surrogate pair")
     return value
 
 
-Name = Annotated[str, AfterValidator(_name), Field(description="1 to 63 of a-z 0-9 -; capitals are folded.")]
-Text = Annotated[str, BeforeValidator(_no_nul), StringConstraints(max_length=255)]
-LongText = Annotated[str, BeforeValidator(_no_nul), StringConstraints(max_length=2000)]
+Storable = BeforeValidator(_storable)
+Name = Annotated[str, Storable, AfterValidator(_name), Field(description="1 to 63 of a-z 0-9 -; capitals are folded.")]
+Text = Annotated[str, Storable, StringConstraints(max_length=255)]
+LongText = Annotated[str, Storable, StringConstraints(max_length=2000)]
 Moment = Annotated[datetime, AfterValidator(_aware), PlainSerializer(rfc3339, when_used="json")]
-Bytes = Annotated[int, Field(ge=0, le=2**60)]
-Port = Annotated[int, Field(ge=1, le=65_535)]
+Bytes = Annotated[int, Field(strict=True, ge=0, le=2**60)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65_535)]
 
 
 def with_example(example: dict[str, Any]) -> ConfigDict:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.scope import named
 from app.core.errors import CursorExpired
 from app.core.pagination import PageRequest, choose_order, decode_cursor, fetch_page
 from app.models import Event, EventCounter
@@ -72,14 +73,14 @@ async def list_events(
     if severities:
         statement = statement.where(Event.severity.in_(severities))
     if resource is not None:
-        statement = statement.where(_speaks_of(resource))
+        statement = statement.where(named(Event.resource_id, Event.resource_name, resource))
     if since is not None:
         statement = statement.where(Event.time >= since)
     if until is not None:
         statement = statement.where(Event.time < until)
-    order = choose_order(ORDERS, order_by)
+    order = choose_order(ORDERS, order_by, within=vault_id)
     if paging.cursor is not None and not order.is_descending:
-        after: int = decode_cursor(order.name, paging.cursor, (int,))[0]
+        after: int = decode_cursor(order.position_of, paging.cursor, (int,))[0]
         _, oldest_kept = await counter(session, vault_id)
         if after + 1 < oldest_kept:
             raise CursorExpired(
@@ -87,13 +88,6 @@ async def list_events(
                 oldestSequence=oldest_kept,
             )
     return await fetch_page(session, statement, order, paging)
-
-
-def _speaks_of(resource: str) -> Any:
-    try:
-        return Event.resource_id == uuid.UUID(resource)
-    except ValueError:
-        return Event.resource_name == resource.lower()
 
 
 async def delete_older(session: AsyncSession, moment: datetime, batch: int) -> int:

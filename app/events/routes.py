@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from app.access.principals import Reader
 from app.access.scope import VaultRef, vault_in_scope
@@ -10,7 +11,7 @@ from app.core.db import ReadSession
 from app.core.documentation import errors
 from app.core.errors import CursorExpired, CursorUnreadable, VaultNotFound
 from app.core.pagination import Paging
-from app.core.wire import Moment, Page
+from app.core.wire import Moment, Page, Storable
 from app.events import queries
 from app.events.schemas import EventView, view_of
 from app.vocabulary import Severity
@@ -33,7 +34,7 @@ async def list_events(
         str, Query(alias="orderBy", description="`sequence` (oldest first) or `-sequence` (newest first).")
     ] = "sequence",
     types: Annotated[
-        list[str],
+        list[Annotated[str, Storable, Field(max_length=64)]],
         Query(
             alias="type",
             max_length=20,

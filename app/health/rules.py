@@ -44,7 +44,8 @@ def alerts_of(
                 "the agent service is stopped",
                 "the agent's credential was replaced",
             ],
-            recommended_action="check the server, its network path and the agent service; purge it if it can't come back",
+            recommended_action="check the server, its network path and the agent service; "
+            "purge it if it can't come back",
         )
     ]
 

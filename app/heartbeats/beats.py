@@ -4,6 +4,8 @@ import json
 import uuid
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
+
 from app.core import secrets
 from app.core.errors import MusterError
 from app.heartbeats.schemas import Heartbeat
@@ -13,7 +15,8 @@ from app.hosts.schemas import Notice
 class Beat(NamedTuple):
     """A validated heartbeat and the credential it came with. JSON members are texts, as the database takes them."""
 
-    host_row_id: uuid.UUID
+    host: str
+    """The host row's id as 32 hex digits: cheaper to hash, sort and send than a UUID, and in the same order."""
     digest: bytes
     boot_id: str
     sequence: int
@@ -22,6 +25,11 @@ class Beat(NamedTuple):
     telemetry: str | None
     services: str | None
     observed_generation: int
+
+    @property
+    def host_row_id(self) -> uuid.UUID:
+        """The host row's id."""
+        return uuid.UUID(hex=self.host)
 
 
 class Accepted(NamedTuple):
@@ -38,14 +46,14 @@ def beat_of(credential: secrets.Presented, heartbeat: Heartbeat) -> Beat:
     """What the database needs of a heartbeat."""
     telemetry = heartbeat.telemetry
     return Beat(
-        host_row_id=credential.id,
+        host=credential.hex,
         digest=credential.digest,
         boot_id=heartbeat.boot_id,
         sequence=heartbeat.sequence,
         agent_version=heartbeat.agent_version,
-        ip_addresses=None if heartbeat.ip_addresses is None else json.dumps(heartbeat.ip_addresses),
+        ip_addresses=None if heartbeat.ip_addresses is None else to_json(heartbeat.ip_addresses).decode(),
         telemetry=None if telemetry is None else telemetry.model_dump_json(by_alias=True, exclude_none=True),
-        services=None if heartbeat.services is None else json.dumps(heartbeat.services),
+        services=None if heartbeat.services is None else to_json(heartbeat.services).decode(),
         observed_generation=heartbeat.observed_generation,
     )
 

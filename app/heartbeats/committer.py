@@ -1,8 +1,9 @@
-"""Group commit: while one batch commits, the next gathers.
+"""Group commit: while batches commit, the next gathers.
 
 The rules of this machine:
 - A heartbeat is answered with 200 only after the transaction that holds it is durable.
-- One batch is in flight at a time. There is no delay: a lone heartbeat commits at once, and the busier the
+- A batch is in flight for each writer: one on SQLite, two on PostgreSQL, so that one can be on its way to the
+  disk while the other is at work. There is no delay: a lone heartbeat commits at once, and the busier the
   server, the larger the batch.
 - A heartbeat fails alone: a wrong credential matches no row, and a batch with one that can't be stored is
   tried again one by one.
@@ -11,6 +12,7 @@ The rules of this machine:
 
 import asyncio
 import contextlib
+import operator
 import random
 import time
 import uuid
@@ -31,6 +33,7 @@ from app.core.metrics import (
     HEARTBEATS_REFUSED,
 )
 from app.core.settings import Settings
+from app.core.wire import rfc3339
 from app.heartbeats.beats import Accepted, Beat, Outcome, newest_of
 from app.heartbeats.queries import Writer
 from app.heartbeats.schemas import DesiredState
@@ -40,13 +43,15 @@ from app.hosts.schemas import Notice
 MAX_RETRY_AFTER_SECONDS = 10
 log = structlog.get_logger("muster.heartbeats")
 
-_Key = tuple[uuid.UUID, bytes]
+_Key = tuple[str, bytes]
+_host_of = operator.attrgetter("host")
 
 
 class Answer(NamedTuple):
     """What a stored heartbeat is answered with."""
 
-    server_time: datetime
+    server_time: str
+    """RFC 3339; written once for the whole batch."""
     generation: int
     desired: DesiredState | None
     notices: tuple[Notice, ...]
@@ -58,28 +63,28 @@ _Waiting = tuple[Beat, "asyncio.Future[Answer]"]
 class Committer:
     """Takes heartbeats in and answers each once it is durable."""
 
-    def __init__(self, database: Database, writer: Writer, clock: Clock, settings: Settings) -> None:
+    def __init__(self, database: Database, writers: Sequence[Writer], clock: Clock, settings: Settings) -> None:
         self._database = database
-        self._writer = writer
+        self._writers = tuple(writers)
+        self._idle = list(writers)
         self._clock = clock
         self._queue_size = settings.heartbeat_queue_size
         self._batch_size = settings.heartbeat_batch_size
         self._waiting: list[_Waiting] = []
-        self._wake = asyncio.Event()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._is_dispatch_due = False
         self._is_stopping = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to commit."""
-        self._task = asyncio.create_task(self._run(), name="heartbeat committer")
 
     async def stop(self) -> None:
-        """Commit and answer what is queued, then end and let the connection go."""
+        """Commit and answer what is queued, then let the connections go. Repeating it does nothing."""
+        if self._is_stopping:
+            return
         self._is_stopping = True
-        self._wake.set()
-        if self._task is not None:
-            await self._task
-        await self._writer.close()
+        self._dispatch()
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
+        for writer in self._writers:
+            await writer.close()
 
     def submit(self, beat: Beat) -> "asyncio.Future[Answer]":
         """Queue a heartbeat. The future holds its answer or its error. Raises Overloaded when the queue is full."""
@@ -91,38 +96,46 @@ class Committer:
                 f"{len(self._waiting)} heartbeats wait for the database; try again in {wait} s",
                 headers={"Retry-After": str(wait)},
             )
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((beat, future))
-        self._wake.set()
+        if not self._is_dispatch_due and self._idle:
+            # Not at once: whatever else has arrived in this turn of the loop joins the batch.
+            self._is_dispatch_due = True
+            loop.call_soon(self._dispatch)
         return future
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            if not self._waiting:
-                if self._is_stopping:
-                    return
-                self._wake.clear()
-                continue
+    def _dispatch(self) -> None:
+        self._is_dispatch_due = False
+        while self._waiting and self._idle:
+            writer = self._idle.pop()
             batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
             HEARTBEAT_QUEUE.set(len(self._waiting))
-            try:
-                await self._commit(batch)
-            except Exception as error:
-                log.error("a batch of heartbeats failed", size=len(batch), exc_info=error)
-                _fail(batch, Internal("the heartbeat could not be stored; the log has the reason"))
+            task = asyncio.create_task(self._carry(batch, writer), name="heartbeat batch")
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
 
-    async def _commit(self, batch: Sequence[_Waiting]) -> None:
-        started = time.perf_counter()
-        merged: dict[_Key, Beat] = {}
-        for beat, _ in batch:
-            key = (beat.host_row_id, beat.digest)
-            earlier = merged.get(key)
-            merged[key] = beat if earlier is None else newest_of(earlier, beat)
-        now = self._clock.now()
+    async def _carry(self, batch: Sequence[_Waiting], writer: Writer) -> None:
         try:
-            outcomes = await self._store(merged, now)
+            await self._commit(batch, writer)
+        except Exception as error:
+            log.error("a batch of heartbeats failed", size=len(batch), exc_info=error)
+            _fail(batch, Internal("the heartbeat could not be stored; the log has the reason"))
+        finally:
+            self._idle.append(writer)
+            self._dispatch()
+
+    async def _commit(self, batch: Sequence[_Waiting], writer: Writer) -> None:
+        started = time.perf_counter()
+        merged = _merged(batch)
+        try:
+            await self._database.measure(self._clock)
+            now = self._clock.now()
+            outcomes = await self._store(merged, now, writer)
         except Unavailable as error:
+            if self._is_stopping:
+                # The end must not wait for the database once per batch that is left.
+                batch, self._waiting = [*batch, *self._waiting], []
             HEARTBEATS_REFUSED.labels("unavailable").inc(len(batch))
             log.warning("heartbeats wait for the database", size=len(batch), error=error.detail)
             _fail(batch, error)
@@ -137,29 +150,24 @@ class Committer:
         HEARTBEAT_COMMIT_SECONDS.observe(time.perf_counter() - started)
         self._answer(batch, outcomes, desired, now)
 
-    async def _store(self, merged: dict[_Key, Beat], now: datetime) -> dict[_Key, Outcome]:
-        beats = sorted(merged.values(), key=lambda beat: beat.host_row_id)
+    async def _store(self, merged: dict[_Key, Beat], now: datetime, writer: Writer) -> dict[_Key, Outcome]:
+        beats = sorted(merged.values(), key=_host_of)
         try:
-            generations = await self._writer.write(beats, now)
+            generations = await writer.write(beats, now)
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - one beat that can't be stored must not take the others along
             log.warning("a heartbeat of the batch can't be stored; trying one by one", error=repr(error))
-            return await self._store_one_by_one(beats, now)
+            return await self._store_one_by_one(beats, now, writer)
         outcomes: dict[_Key, Outcome] = {}
         left_over: list[Beat] = []
-        seen: dict[uuid.UUID, int] = {}
-        for beat in beats:
-            seen[beat.host_row_id] = seen.get(beat.host_row_id, 0) + 1
-        for beat in beats:
-            generation = generations.get(beat.host_row_id)
-            # Two credentials of one host in one batch: the row tells only that one matched, so both are looked at.
-            if generation is None or seen[beat.host_row_id] > 1:
+        for beat, generation in zip(beats, generations, strict=True):
+            if generation is None:
                 left_over.append(beat)
             else:
-                outcomes[beat.host_row_id, beat.digest] = Accepted(generation)
+                outcomes[beat.host, beat.digest] = Accepted(generation)
         for beat, outcome in zip(left_over, await self._settle(left_over, now), strict=True):
-            outcomes[beat.host_row_id, beat.digest] = outcome
+            outcomes[beat.host, beat.digest] = outcome
         return outcomes
 
     async def _settle(self, beats: Sequence[Beat], now: datetime) -> list[Outcome]:
@@ -173,20 +181,20 @@ class Committer:
             raise
         except Exception as error:
             if len(beats) == 1:
-                log.error("a heartbeat can't be stored", host=str(beats[0].host_row_id), exc_info=error)
+                log.error("a heartbeat can't be stored", host=beats[0].host, exc_info=error)
                 return [Internal("this heartbeat can't be stored; the log has the reason")]
             return [(await self._settle([beat], now))[0] for beat in beats]
 
-    async def _store_one_by_one(self, beats: Sequence[Beat], now: datetime) -> dict[_Key, Outcome]:
+    async def _store_one_by_one(self, beats: Sequence[Beat], now: datetime, writer: Writer) -> dict[_Key, Outcome]:
         outcomes: dict[_Key, Outcome] = {}
         for beat in beats:
-            key = (beat.host_row_id, beat.digest)
+            key = (beat.host, beat.digest)
             try:
-                generation = (await self._writer.write([beat], now)).get(beat.host_row_id)
+                generation = (await writer.write([beat], now))[0]
             except Unavailable:
                 raise
             except Exception as error:
-                log.error("a heartbeat can't be stored", host=str(beat.host_row_id), exc_info=error)
+                log.error("a heartbeat can't be stored", host=beat.host, exc_info=error)
                 outcomes[key] = Internal("this heartbeat can't be stored; the log has the reason")
                 continue
             outcomes[key] = Accepted(generation) if generation is not None else (await self._settle([beat], now))[0]
@@ -196,8 +204,9 @@ class Committer:
         try:
             async with self._database.read() as session:
                 return await desired_states(session, host_row_ids, now)
-        except Unavailable:
+        except Exception as error:
             # The heartbeats are stored: they get their 200, and the desired state comes with the next one.
+            log.error("the desired state can't be read", hosts=len(host_row_ids), exc_info=error)
             return {}
 
     def _answer(
@@ -208,17 +217,29 @@ class Committer:
         now: datetime,
     ) -> None:
         accepted = 0
+        server_time = rfc3339(now)
         for beat, future in batch:
-            outcome = outcomes[beat.host_row_id, beat.digest]
+            outcome = outcomes[beat.host, beat.digest]
             if future.done():
                 continue
             if isinstance(outcome, Accepted):
                 accepted += 1
-                future.set_result(Answer(now, outcome.generation, desired.get(beat.host_row_id), outcome.notices))
+                wanted = desired.get(beat.host_row_id) if desired else None
+                future.set_result(Answer(server_time, outcome.generation, wanted, outcome.notices))
             else:
                 HEARTBEATS_REFUSED.labels(outcome.code).inc()
                 future.set_exception(outcome)
         HEARTBEATS_ACCEPTED.inc(accepted)
+
+
+def _merged(batch: Sequence[_Waiting]) -> dict[_Key, Beat]:
+    """Of each host and credential, the heartbeat to keep."""
+    merged: dict[_Key, Beat] = {}
+    for beat, _ in batch:
+        key = (beat.host, beat.digest)
+        earlier = merged.get(key)
+        merged[key] = beat if earlier is None else newest_of(earlier, beat)
+    return merged
 
 
 def _fail(batch: Sequence[_Waiting], error: MusterError) -> None:

@@ -4,6 +4,7 @@ FastAPI's routing, dependencies and response models cost three quarters of the t
 operation is declared in `routes.py` all the same, so that OpenAPI and the error catalogue know it.
 """
 
+import asyncio
 import json
 import random
 from typing import Any
@@ -12,12 +13,11 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core import secrets
-from app.core.asgi import REQUEST_ID_HEADER, read_body, refuse_large_body, request_id_for
-from app.core.errors import CredentialRefused, MalformedJson, MusterError, Unauthenticated
+from app.core.asgi import REQUEST_ID_HEADER, read_body, request_id_for
+from app.core.errors import CredentialRefused, MalformedJson, MusterError, TooLarge, Unauthenticated
 from app.core.metrics import HEARTBEATS_REFUSED
 from app.core.problems import from_findings, problem_response, unhandled
 from app.core.settings import Settings
-from app.core.wire import rfc3339
 from app.heartbeats.beats import beat_of
 from app.heartbeats.committer import Answer, Committer
 from app.heartbeats.rules import next_interval_seconds
@@ -37,9 +37,13 @@ class Fleet:
 class HeartbeatLane:
     """Serves `POST /agent/v1/heartbeat`; everything else goes on to `app`."""
 
-    def __init__(self, app: ASGIApp, state: Any) -> None:
+    def __init__(self, app: ASGIApp, committer: Committer, fleet: Fleet, settings: Settings) -> None:
         self._app = app
-        self._state = state
+        self._committer = committer
+        self._fleet = fleet
+        self._interval_seconds = settings.heartbeat_interval_seconds
+        self._timeout_seconds = settings.heartbeat_timeout_seconds
+        self._per_second = settings.heartbeats_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -53,17 +57,19 @@ class HeartbeatLane:
             elif name == _REQUEST_ID:
                 request_id = value.decode("latin-1")
         try:
-            body = await read_body(scope, receive, MAX_BODY_BYTES)
+            body = await read_body(receive, MAX_BODY_BYTES)
             if body is None:
-                scope.setdefault("state", {})["request_id"] = request_id_for(request_id)
-                await refuse_large_body(scope, receive, send, MAX_BODY_BYTES)
+                await _send_problem(_too_large(), request_id, scope, receive, send)
                 return
-            answer = await self._take(authorization, body)
+            answer = self._body(await self._take(authorization, body))
         except MusterError as error:
             await _send_problem(error, request_id, scope, receive, send)
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent gets a problem and the log the rest
-            await unhandled(error, PATH, request_id_for(request_id))(scope, receive, send)
+            identifier = request_id_for(request_id)
+            response = unhandled(error, PATH, identifier)
+            response.headers[REQUEST_ID_HEADER] = identifier
+            await response(scope, receive, send)
             return
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
         if request_id is not None:
@@ -71,7 +77,7 @@ class HeartbeatLane:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    async def _take(self, authorization: bytes, body: bytes) -> bytes:
+    def _take(self, authorization: bytes, body: bytes) -> "asyncio.Future[Answer]":
         scheme, _, credential = authorization.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not credential:
             HEARTBEATS_REFUSED.labels("unauthenticated").inc()
@@ -87,26 +93,23 @@ class HeartbeatLane:
         except ValidationError as error:
             HEARTBEATS_REFUSED.labels("invalid").inc()
             raise _explained(error) from None
-        committer: Committer = self._state.committer
-        return self._body(await committer.submit(beat_of(presented, heartbeat)))
+        return self._committer.submit(beat_of(presented, heartbeat))
 
     def _body(self, answer: Answer) -> bytes:
-        settings: Settings = self._state.settings
-        fleet: Fleet = self._state.fleet
         interval = next_interval_seconds(
-            settings.heartbeat_interval_seconds,
-            settings.heartbeat_timeout_seconds,
-            fleet.agents,
-            settings.heartbeats_per_second,
+            self._interval_seconds,
+            self._timeout_seconds,
+            self._fleet.agents,
+            self._per_second,
             random.random(),  # noqa: S311 - no secret
         )
         if answer.desired is None and not answer.notices:
             return (
-                f'{{"serverTime":"{rfc3339(answer.server_time)}","nextHeartbeatSeconds":{interval:.3f},'
+                f'{{"serverTime":"{answer.server_time}","nextHeartbeatSeconds":{interval:.3f},'
                 f'"generation":{answer.generation},"notices":[]}}'
             ).encode()
         document: dict[str, Any] = {
-            "serverTime": rfc3339(answer.server_time),
+            "serverTime": answer.server_time,
             "nextHeartbeatSeconds": round(interval, 3),
             "generation": answer.generation,
         }
@@ -114,6 +117,11 @@ class HeartbeatLane:
             document["desired"] = answer.desired.model_dump(mode="json", by_alias=True)
         document["notices"] = [notice.model_dump(mode="json", by_alias=True) for notice in answer.notices]
         return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _too_large() -> TooLarge:
+    # The rest of the body was not read, so the connection is of no more use.
+    return TooLarge(f"a heartbeat has at most {MAX_BODY_BYTES} bytes; send less", headers={"Connection": "close"})
 
 
 def _explained(error: ValidationError) -> MusterError:

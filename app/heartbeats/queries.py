@@ -12,6 +12,7 @@ import contextlib
 import json
 import sqlite3
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -27,16 +28,10 @@ from app.heartbeats.beats import Beat
 from app.models import Host, ProcessServer, SourceMachine, Tombstone
 
 COMMAND_TIMEOUT_SECONDS = 5.0
+POSTGRESQL_WRITERS = 2
+_OF_THE_ENGINE = {"async_fallback", "async_creator_fn", "prepared_statement_cache_size", "prepared_statement_name_func"}
 
-# Rows are locked by rising id before they are updated, so that batches of replicas never deadlock.
 _POSTGRESQL = """
-WITH beat AS (
-    SELECT * FROM unnest(
-        $1::uuid[], $2::bytea[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[]
-    ) AS b(id, digest, boot_id, sequence, agent_version, ip_addresses, telemetry, services, observed_generation)
-), locked AS MATERIALIZED (
-    SELECT h.id FROM hosts h WHERE h.id = ANY($1::uuid[]) ORDER BY h.id FOR NO KEY UPDATE
-)
 UPDATE hosts AS h
 SET sequence = beat.sequence,
     last_heartbeat_at = $10::timestamptz,
@@ -45,15 +40,31 @@ SET sequence = beat.sequence,
     telemetry = beat.telemetry::jsonb,
     services = beat.services::jsonb,
     observed_generation = beat.observed_generation
-FROM beat JOIN locked ON locked.id = beat.id
+FROM unnest(
+    $1::uuid[], $2::bytea[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[]
+) WITH ORDINALITY AS beat(
+    id, digest, boot_id, sequence, agent_version, ip_addresses, telemetry, services, observed_generation, position
+)
 WHERE h.id = beat.id
   AND h.credential_hash = beat.digest
   AND h.boot_id = beat.boot_id
   AND h.sequence <= beat.sequence
   AND h.agent_version = beat.agent_version
-  AND h.connection_state = 'Connected'
-RETURNING h.id, h.generation
+  AND h.connection_state || '' = 'Connected'
+RETURNING beat.position, h.generation
 """
+
+# One plan for good: each heartbeat in the order of the arrays, by the primary key. It is the best plan for every
+# batch, it saves a third of the database's work to plan it once, and since batches are sorted it locks rows by
+# rising id, so that batches of replicas never deadlock. (`|| ''` keeps the partial index of connected hosts out:
+# while statistics still say that nobody is connected, a scan of all who are would look cheaper.)
+_POSTGRESQL_PLAN = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+}
 
 _SQLITE = """
 UPDATE hosts
@@ -85,8 +96,10 @@ RETURNING hosts.id, hosts.generation
 class Writer(Protocol):
     """Commits the plain heartbeats of a batch."""
 
-    async def write(self, beats: Sequence[Beat], now: datetime) -> dict[uuid.UUID, int]:
-        """Update the rows that match and commit. Returns the generation of each host that was updated.
+    async def write(self, beats: Sequence[Beat], now: datetime) -> list[int | None]:
+        """Update the rows that match and commit; `beats` are sorted by host.
+
+        Returns the generation of each heartbeat's host, None where nothing matched and nothing was changed.
 
         Raises DatabaseUnavailable when the database does not answer; another error means that some beat of
         the batch can't be stored.
@@ -96,35 +109,42 @@ class Writer(Protocol):
         """Let the connection go."""
 
 
-def writer_for(database: Database) -> Writer:
-    """The writer for a database."""
-    return SqliteWriter(database) if database.is_sqlite else PostgresqlWriter(database)
+def writers_for(database: Database) -> list[Writer]:
+    """The writers for a database: SQLite has one at a time, PostgreSQL commits side by side."""
+    if database.is_sqlite:
+        return [SqliteWriter(database)]
+    return [PostgresqlWriter(database) for _ in range(POSTGRESQL_WRITERS)]
 
 
 class PostgresqlWriter:
     """A connection of its own and one prepared statement."""
 
     def __init__(self, database: Database) -> None:
-        self._dsn = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        # What the engine makes of the URL's query (`ssl`, `host` of a socket) holds for this connection too.
+        _, arguments = database.engine.dialect.create_connect_args(database.url)
+        self._arguments = {name: value for name, value in arguments.items() if name not in _OF_THE_ENGINE}
         self._connection: asyncpg.Connection[Any] | None = None
         self._statement: Any = None
 
     async def _prepared(self) -> Any:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
-                self._dsn,
-                timeout=COMMAND_TIMEOUT_SECONDS,
-                command_timeout=COMMAND_TIMEOUT_SECONDS,
-                server_settings={
-                    "application_name": "muster heartbeats",
-                    "lock_timeout": "4000",
-                    "statement_timeout": "5000",
-                },
+                **self._arguments
+                | {
+                    "timeout": COMMAND_TIMEOUT_SECONDS,
+                    "command_timeout": COMMAND_TIMEOUT_SECONDS,
+                    "server_settings": {
+                        "application_name": "muster heartbeats",
+                        "lock_timeout": "4000",
+                        "statement_timeout": "5000",
+                        **_POSTGRESQL_PLAN,
+                    },
+                }
             )
             self._statement = await self._connection.prepare(_POSTGRESQL)
         return self._statement
 
-    async def write(self, beats: Sequence[Beat], now: datetime) -> dict[uuid.UUID, int]:
+    async def write(self, beats: Sequence[Beat], now: datetime) -> list[int | None]:
         """One statement outside of a transaction block is its own transaction: it returns once it is durable."""
         try:
             statement = await self._prepared()
@@ -135,7 +155,14 @@ class PostgresqlWriter:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             await self.close()
             raise unavailable() from error
-        return {row[0]: row[1] for row in rows}
+        except Exception:
+            # Nobody knows what state it left the connection in.
+            await self.close()
+            raise
+        generations: list[int | None] = [None] * len(beats)
+        for position, generation in rows:
+            generations[position - 1] = generation
+        return generations
 
     async def close(self) -> None:
         """Drop the connection; the next write makes a new one."""
@@ -153,15 +180,15 @@ class SqliteWriter:
         self._thread = ThreadPoolExecutor(1, "heartbeats")
         self._connection: sqlite3.Connection | None = None
 
-    async def write(self, beats: Sequence[Beat], now: datetime) -> dict[uuid.UUID, int]:
+    async def write(self, beats: Sequence[Beat], now: datetime) -> list[int | None]:
         """Takes this process's turn to write, as every session does."""
         loop = asyncio.get_running_loop()
         async with self._database.exclusive():
             return await loop.run_in_executor(self._thread, self._write, beats, now)
 
-    def _write(self, beats: Sequence[Beat], now: datetime) -> dict[uuid.UUID, int]:
+    def _write(self, beats: Sequence[Beat], now: datetime) -> list[int | None]:
         batch = json.dumps(
-            [[beat.host_row_id.hex, beat.digest.hex().upper(), *beat[2:]] for beat in beats],
+            [[beat.host, beat.digest.hex().upper(), *beat[2:]] for beat in beats],
             separators=(",", ":"),
         )
         try:
@@ -178,7 +205,10 @@ class SqliteWriter:
         except sqlite3.OperationalError as error:
             self._disconnect()
             raise unavailable() from error
-        return {uuid.UUID(hex=row[0]): row[1] for row in rows}
+        updated: dict[str, int] = dict(rows)
+        # Of two credentials of one host SQLite does not tell which one matched; neither is taken for the one.
+        shown = Counter(beat.host for beat in beats)
+        return [updated.get(beat.host) if shown[beat.host] == 1 else None for beat in beats]
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -7,6 +7,7 @@ from pydantic.alias_generators import to_camel
 
 from app.core.wire import EXAMPLE_TIME, Moment, WireIn, WireOut, with_example
 from app.hosts.schemas import Notice
+from app.versions.rules import MAX_VERSION_LENGTH
 
 MAX_SERVICES = 64
 MAX_ADDRESSES = 64
@@ -64,7 +65,7 @@ class Heartbeat(WireIn):
 
     boot_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
     sequence: Annotated[int, Field(ge=1, le=2**53)]
-    agent_version: Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){3}$")]
+    agent_version: Annotated[str, Field(max_length=MAX_VERSION_LENGTH, pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){3}$")]
     ip_addresses: Annotated[list[_Address], Field(max_length=MAX_ADDRESSES)] | None = None
     observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
     telemetry: Telemetry | None = None

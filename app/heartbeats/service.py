@@ -20,6 +20,7 @@ from app.heartbeats.schemas import DesiredState, MaintenanceWanted, PurgedMember
 from app.hosts import queries as host_queries
 from app.models import Host, Tombstone
 from app.process_servers.rules import is_in_maintenance
+from app.versions.rules import Version
 from app.vocabulary import ConnectionState, EventType, Health, ResourceKind, Severity
 
 _CONNECTED = {
@@ -142,17 +143,18 @@ def _apply(host: Host, beat: Beat, now: datetime) -> list[_Change]:
     host.last_heartbeat_bucket = bucket_of(now)
     if order is Order.STALE:
         return changes
-    if beat.agent_version != host.agent_version:
+    version = str(Version.parse(beat.agent_version))
+    if version != host.agent_version:
         changes.append(
             _Change(
                 _UPGRADED,
-                f"{{}} went from version {host.agent_version} to {beat.agent_version}",
+                f"{{}} went from version {host.agent_version} to {version}",
                 Severity.INFORMATION,
                 previousVersion=host.agent_version,
-                agentVersion=beat.agent_version,
+                agentVersion=version,
             )
         )
-        host.agent_version = beat.agent_version
+        host.agent_version = version
     host.sequence = beat.sequence
     host.observed_generation = beat.observed_generation
     host.telemetry = parsed(beat.telemetry)

@@ -10,18 +10,32 @@ from app.core.wire import EXAMPLE_TIME, MAX_LIST_ITEMS, Bytes, Moment, Name, Por
 from app.versions.rules import Version
 from app.vocabulary import DEFAULT_DATA_TRANSFER_PORT, ConnectionState, Health, OsType, Severity, VersionStatus
 
+MAX_FQDN_LENGTH = 255
+
 
 def _address(value: str) -> str:
     try:
-        return str(ipaddress.ip_address(value))
+        address = ipaddress.ip_address(value)
     except ValueError:
         raise ValueError(f"'{value[:80]}' is not an IP address") from None
+    if "%" in value:
+        raise ValueError(f"'{value[:80]}' has a scope, which means nothing elsewhere; leave link-local addresses out")
+    return str(address)
 
 
 def _version(value: str) -> str:
     return str(Version.parse(value))
 
 
+def _fqdn(value: str) -> str:
+    lowered = value.lower()
+    # Some capitals outside ASCII become two characters.
+    if len(lowered) > MAX_FQDN_LENGTH:
+        raise ValueError(f"has more than {MAX_FQDN_LENGTH} characters")
+    return lowered
+
+
+Fqdn = Annotated[Text, AfterValidator(_fqdn)]
 IpAddress = Annotated[str, AfterValidator(_address)]
 AgentVersion = Annotated[str, AfterValidator(_version), Field(description="Four numbers, e.g. 9.62.7096.1.")]
 
@@ -65,7 +79,7 @@ class HostRegister(WireIn):
     host_id: Annotated[Text, Field(min_length=1, max_length=64, description="Made once by the machine and kept.")]
     instance_id: Annotated[Text, Field(description="Machine id or BIOS UUID; tells clones apart.")] | None = None
     name: Name
-    fqdn: Text | None = None
+    fqdn: Fqdn | None = None
     ip_addresses: Annotated[list[IpAddress], Field(max_length=MAX_LIST_ITEMS)] = []
     agent_version: AgentVersion
     os: OperatingSystem | None = None

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.failures import Failures
 from app.core import secrets
 from app.core.clock import Clock
-from app.core.db import Database
-from app.core.errors import DuplicateIdentity
+from app.core.db import Database, add_unique
+from app.core.errors import DuplicateIdentity, HostRegisteredElsewhere
 from app.core.settings import Settings
 from app.hosts import queries
 from app.hosts.schemas import HeartbeatTerms, HostRegister, Notice
@@ -54,11 +54,28 @@ def new_host(vault_id: uuid.UUID, body: HostRegister, now: datetime) -> Host:
     return host
 
 
+async def add_host(session: AsyncSession, host: Host) -> None:
+    """Insert a new machine.
+
+    Raises HostRegisteredElsewhere when it registered in the vault at the same moment: registrations of one role
+    with one parent take turns, so that one was another.
+    """
+    await add_unique(
+        session,
+        host,
+        HostRegisteredElsewhere(
+            f"host {host.host_id} ({host.fqdn}) registered in this vault at the same moment, in another role or with "
+            "another configuration server; remove it there first"
+        ),
+    )
+
+
 def describe(host: Host, body: HostRegister) -> None:
     """Take over what the machine says of itself."""
-    host.instance_id = body.instance_id or ""
+    # Without one it could no longer be told from its clones.
+    host.instance_id = body.instance_id or host.instance_id or ""
     host.agent_version = body.agent_version
-    host.fqdn = (body.fqdn or body.name).lower()
+    host.fqdn = body.fqdn or body.name
     host.ip_addresses = list(body.ip_addresses)
     host.os = _known(body.os)
     host.hardware = _known(body.hardware)

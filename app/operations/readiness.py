@@ -27,7 +27,7 @@ async def check(state: Any) -> Ready:
     wanted = migrations.head()
     try:
         revision = await migrations.current(database)
-        if revision != wanted:
+        if revision is None or migrations.is_behind(revision):
             raise _not_ready(
                 f"the database is at revision {revision}, this version needs {wanted}: run 'muster migrate'"
             )
@@ -40,7 +40,7 @@ async def check(state: Any) -> Ready:
     if observed_until is None or now - observed_until > allowed:
         age = "never" if observed_until is None else f"{(now - observed_until).total_seconds():.0f} s ago"
         raise _not_ready(f"the monitor last looked for silent servers {age}; no replica's monitor works")
-    return Ready(status="ready", version=__version__, revision=wanted, observed_until=observed_until, server_time=now)
+    return Ready(status="ready", version=__version__, revision=revision, observed_until=observed_until, server_time=now)
 
 
 def _not_ready(reason: str) -> NotReady:

@@ -36,7 +36,10 @@ async def readyz(request: Request) -> Ready:
     summary="Metrics for Prometheus",
     operation_id="readMetrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"example": "muster_heartbeats_accepted_total 812.0\n"}}}},
+    responses={
+        200: {"content": {"text/plain": {"example": "muster_heartbeats_accepted_total 812.0\n"}}},
+        **errors(token=False),
+    },
 )
 def metrics() -> Response:
     """Over all worker processes where there are several."""

@@ -59,15 +59,15 @@ async def configuration_server_exists(session: AsyncSession, vault_id: uuid.UUID
     return (await session.execute(statement)).first() is not None
 
 
-async def lock(session: AsyncSession, process_server_id: uuid.UUID) -> ProcessServer:
-    """A process server, locked and fresh."""
+async def lock(session: AsyncSession, process_server_id: uuid.UUID) -> ProcessServer | None:
+    """A process server, locked and fresh; None when it was removed meanwhile."""
     statement = (
         select(ProcessServer)
         .where(ProcessServer.id == process_server_id)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     )
-    return (await session.execute(statement)).scalar_one()
+    return (await session.execute(statement)).scalar_one_or_none()
 
 
 async def list_servers(
@@ -75,7 +75,7 @@ async def list_servers(
 ) -> tuple[Sequence[Any], str | None]:
     """One page of process servers."""
     statement = _narrowed(_READ.where(ProcessServer.vault_id == vault_id), filters)
-    return await fetch_page(session, statement, choose_order(ORDERS, order_by), paging)
+    return await fetch_page(session, statement, choose_order(ORDERS, order_by, within=vault_id), paging)
 
 
 def _narrowed(statement: Select[Any], filters: Filters) -> Select[Any]:

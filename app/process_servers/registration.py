@@ -29,6 +29,9 @@ from app.versions import queries as version_queries
 from app.versions.rules import Version, is_compatible, newest, status_of
 from app.vocabulary import EventType, VersionStatus
 
+MAX_COUNTED_LENGTH = 255
+"""Of a name that failed registrations are counted under."""
+
 
 async def register(gate: Gate, body: ProcessServerRegister, address: str, once: Once) -> ProcessServerRegistered:
     """Let a process server in; the same host id again is the same server with a fresh credential.
@@ -36,11 +39,11 @@ async def register(gate: Gate, body: ProcessServerRegister, address: str, once: 
     Raises PassphraseRefused, TooManyRequests after repeated failures of `address` or against the configuration
     server, VersionAboveConfigurationServer, NameInUseByAnotherHost, HostRegisteredElsewhere or DuplicateIdentity.
     """
-    wanted = body.configuration_server.strip().lower()
+    wanted = _spelled_alike(body.configuration_server)
     limits = [
         Limit(f"address:{address}", gate.settings.registration_failures_per_address, f"address {address}"),
         Limit(
-            f"server:{wanted}",
+            f"server:{wanted[:MAX_COUNTED_LENGTH]}",
             gate.settings.registration_failures_per_server,
             f"configuration server '{body.configuration_server}'",
         ),
@@ -86,13 +89,20 @@ async def _prove(gate: Gate, wanted: str, passphrase: str) -> uuid.UUID | None:
     return None
 
 
+def _spelled_alike(address_or_name: str) -> str:
+    """One spelling for all that mean the same: addresses of both families, capitals, a final dot."""
+    text = address_or_name.strip().lower().rstrip(".")
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return text
+
+
 def _answers_to(row: Any, wanted: str) -> bool:
     server: ConfigurationServer = row.ConfigurationServer
     host: Host = row.Host
-    with contextlib.suppress(ValueError):
-        wanted = str(ipaddress.ip_address(wanted))
-    names = {server.name, str(server.id), host.fqdn.lower().rstrip("."), *host.ip_addresses}
-    return wanted.rstrip(".") in names
+    # Heartbeats bring addresses as the machine spells them.
+    return wanted in {_spelled_alike(name) for name in (server.name, str(server.id), host.fqdn, *host.ip_addresses)}
 
 
 async def _register(
@@ -144,8 +154,7 @@ async def _register_first(
             f"(host {owner.host_id}, {owner.fqdn}); choose another name, or remove that server first"
         )
     host = hosts.new_host(server.vault_id, body, now)
-    session.add(host)
-    await session.flush()
+    await hosts.add_host(session, host)
     process_server = ProcessServer(
         vault_id=server.vault_id,
         configuration_server_id=server.id,

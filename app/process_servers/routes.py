@@ -29,7 +29,7 @@ from app.core.errors import (
 from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
 from app.core.settings import Timeout
-from app.core.wire import Page
+from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
 from app.process_servers import registration, service
 from app.process_servers.queries import Filters
@@ -55,7 +55,9 @@ def _filters(
     connection_state: Annotated[ConnectionState | None, Query(alias="connectionState")] = None,
     health: Annotated[Health | None, Query()] = None,
     kind: Annotated[ServerKind | None, Query()] = None,
-    q: Annotated[str | None, Query(max_length=100, description="Part of name, friendly name, FQDN or address.")] = None,
+    q: Annotated[
+        str | None, Storable, Query(max_length=100, description="Part of name, friendly name, FQDN or address.")
+    ] = None,
 ) -> Filters:
     return Filters(connection_state=connection_state, health=health, kind=kind, q=q)
 

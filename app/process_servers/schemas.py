@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import Path
 from pydantic import Field
 
-from app.core.wire import EXAMPLE_ID, LongText, Moment, Text, WireIn, WireOut, with_example
+from app.core.wire import EXAMPLE_ID, LongText, Moment, Storable, Text, WireIn, WireOut, with_example
 from app.hosts.schemas import EXAMPLE_REGISTRATION, EXAMPLE_SERVER, HostRegister, Registered, ServerView
 from app.vocabulary import ServerKind
 
@@ -28,7 +28,7 @@ class ProcessServerRegister(HostRegister):
     )
 
     configuration_server: Annotated[Text, Field(min_length=1, description="Its IP address, FQDN or name.")]
-    passphrase: Annotated[str, Field(min_length=1, max_length=1_000)]
+    passphrase: Annotated[str, Storable, Field(min_length=1, max_length=1_000)]
     kind: Literal[ServerKind.SCALE_OUT, ServerKind.FAILBACK] = ServerKind.SCALE_OUT
 
 
@@ -51,7 +51,7 @@ class ProcessServerRegistered(Registered):
 class MaintenanceUpdate(WireIn):
     """Drain a process server: it takes no new machines and its alerts are muted until a time."""
 
-    is_enabled: bool = True
+    is_enabled: Annotated[bool, Field(strict=True)] = True
     until: Moment | None = None
     reason: LongText | None = None
 

@@ -123,7 +123,9 @@ async def update(
     vault = await vault_in_scope(session, principal, vault_ref)
     found = await find(session, vault, server_ref, ref)
     server = await queries.lock(session, found.ProcessServer.id)
-    precondition.check(server.revision)
+    if server is None:
+        raise ProcessServerNotFound(f"process server '{ref}' was removed meanwhile")
+    precondition.check(server)
     changes: dict[str, Any] = {}
     if body.friendly_name is not None and body.friendly_name != server.friendly_name:
         server.friendly_name = body.friendly_name

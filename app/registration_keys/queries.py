@@ -19,7 +19,7 @@ async def list_keys(
 ) -> tuple[Sequence[Any], str | None]:
     """One page of a vault's keys, oldest first."""
     statement = select(RegistrationKey).where(RegistrationKey.vault_id == vault_id)
-    return await fetch_page(session, statement, choose_order(ORDERS, "createdAt"), paging)
+    return await fetch_page(session, statement, choose_order(ORDERS, "createdAt", within=vault_id), paging)
 
 
 async def find(session: AsyncSession, vault_id: uuid.UUID, key_id: uuid.UUID) -> RegistrationKey | None:

@@ -60,6 +60,6 @@ async def list_tokens(
     operation_id="deleteToken",
     responses=errors(TokenNotFound, LastAdminToken),
 )
-async def delete_token(token: uuid.UUID, principal: Admin, session: WriteSession) -> None:
+async def delete_token(token: uuid.UUID, principal: Admin, session: WriteSession, now: Now) -> None:
     """It stops working at once."""
-    await service.delete(session, principal, token)
+    await service.delete(session, principal, token, now)

@@ -28,7 +28,7 @@ class TokenCreate(WireIn):
     name: Name
     role: Role
     vault: Text | None = None
-    expires_in_days: Annotated[int, Field(ge=1, le=3_650)] | None = None
+    expires_in_days: Annotated[int, Field(strict=True, ge=1, le=3_650)] | None = None
     expires_at: Moment | None = None
 
 

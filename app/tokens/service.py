@@ -68,10 +68,10 @@ async def list_tokens(
     return Page[TokenView](items=[view_of(row.ApiToken, row.vault) for row in rows], next_cursor=cursor)
 
 
-async def delete(session: AsyncSession, principal: Principal, token_id: uuid.UUID) -> None:
+async def delete(session: AsyncSession, principal: Principal, token_id: uuid.UUID, now: datetime) -> None:
     """Delete a token; it stops working at once. Raises LastAdminToken when nobody could administer Muster then."""
     require_all_vaults(principal, "deleting tokens")
-    admins = await queries.lock_admins(session)
+    admins = await queries.lock_admins(session, now)
     token = await queries.find(session, token_id)
     if token is None:
         raise TokenNotFound(f"there is no token {token_id}")

@@ -68,7 +68,7 @@ async def configuration_server_states(session: AsyncSession, vault_id: uuid.UUID
         .where(ConfigurationServer.vault_id == vault_id)
         .group_by(Host.connection_state)
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 async def process_server_counts(session: AsyncSession, vault_id: uuid.UUID) -> Sequence[Any]:

@@ -20,7 +20,7 @@ from app.core.errors import (
 )
 from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
-from app.core.wire import Page
+from app.core.wire import Page, Storable
 from app.vaults import service
 from app.vaults.schemas import VaultCreate, VaultSummary, VaultUpdate, VaultView
 
@@ -43,9 +43,12 @@ async def create_vault(
     response: Response,
 ) -> VaultView:
     """The name is unique among vaults, case-insensitive and immutable."""
-    response.headers["Location"] = f"/api/v1/vaults/{body.name}"
-    view = await once(session, principal.actor, principal.secret, lambda: service.create(session, principal, body, now))
-    return tagged(response, view)
+
+    async def create() -> VaultView:
+        response.headers["Location"] = f"/api/v1/vaults/{body.name}"
+        return tagged(response, await service.create(session, principal, body, now))
+
+    return await once(session, principal.actor, principal.secret, create)
 
 
 @router.get("", summary="List vaults", operation_id="listVaults", responses=errors(CursorUnreadable))
@@ -56,7 +59,7 @@ async def list_vaults(
     order_by: Annotated[
         str, Query(alias="orderBy", description="`name` or `createdAt`; `-` in front reverses.")
     ] = "name",
-    q: Annotated[str | None, Query(max_length=100, description="Part of the name or friendly name.")] = None,
+    q: Annotated[str | None, Storable, Query(max_length=100, description="Part of the name or friendly name.")] = None,
 ) -> Page[VaultView]:
     """All vaults, or the one the token is limited to."""
     return await service.list_vaults(session, principal, paging, order_by, q)

@@ -34,7 +34,7 @@ class VaultUpdate(WireIn):
 
     model_config = with_example({"friendlyName": "Contoso disaster recovery"})
 
-    friendly_name: Text | None = None
+    friendly_name: Annotated[Text, Field(min_length=1)] | None = None
     location: Annotated[Text, Field(min_length=1)] | None = None
 
 

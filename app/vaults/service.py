@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import datetime
 
+from pydantic.alias_generators import to_camel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.principals import Principal, require_all_vaults
@@ -80,7 +81,7 @@ async def update(
 ) -> VaultView:
     """Change what `body` names. Raises PreconditionFailed when the caller saw another revision."""
     vault = await vault_in_scope(session, principal, ref, for_update=True)
-    precondition.check(vault.revision)
+    precondition.check(vault)
     changes = {
         field: value
         for field, value in body.model_dump(exclude_unset=True, exclude_none=True).items()
@@ -99,7 +100,7 @@ async def update(
             resource_of(vault),
             actor=principal.actor,
             message=f"vault {vault.name} was changed",
-            data=changes,
+            data={to_camel(field): value for field, value in changes.items()},
         )
     await session.flush()
     return view_of(*await queries.read_with_counts(session, vault.id))
@@ -110,7 +111,7 @@ async def delete(
 ) -> None:
     """Delete an empty vault with its registration keys and tokens. Raises VaultNotEmpty otherwise."""
     vault = await vault_in_scope(session, principal, ref, for_update=True)
-    precondition.check(vault.revision)
+    precondition.check(vault)
     held = await queries.count_configuration_servers(session, vault.id)
     if held:
         raise VaultNotEmpty(

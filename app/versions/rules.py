@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from app.vocabulary import SUPPORTED_MINORS_BACK, VersionStatus
 
+MAX_VERSION_LENGTH = 32
+"""As long as the columns that hold one."""
 _PATTERN = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){3}")
 
 
@@ -24,7 +26,7 @@ class Version(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "Version":
         """Read `9.62.7096.1`. Raises ValueError naming the text for anything else."""
-        if not _PATTERN.fullmatch(text):
+        if len(text) > MAX_VERSION_LENGTH or not _PATTERN.fullmatch(text):
             raise ValueError(f"'{text[:80]}' is not a version: use four numbers such as 9.62.7096.1")
         return cls(*(int(part) for part in text.split(".")))
 

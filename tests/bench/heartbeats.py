@@ -190,7 +190,8 @@ def main(command_line: list[str]) -> int:
             say("\n".join(f"FAILED: {problem}" for problem in run.problems))
             return 1
         shown = report.as_json if arguments.json else report.as_text
-        answer = shown(run.rounds, run.setting(), run.problems)
+        notes = report.notes_on(run.rounds, report.Spread.of(run.others))
+        answer = shown(run.rounds, run.setting(), notes, run.problems)
         print(json.dumps(answer, indent=2) if arguments.json else answer)
     if run.problems:
         return 1

@@ -9,6 +9,7 @@ from tests.bench import subjects
 from tests.bench.beats import LoadResult
 
 BUSY_GENERATOR = 0.95
+BUSY_OTHERS_PERCENT = 10
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def ratio(rounds: Rounds, subject: str, reference: str) -> Spread | None:
     return Spread.of([one.per_second / other.per_second for one, other in pairs if other.per_second])
 
 
-def as_json(rounds: Rounds, setting: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+def as_json(rounds: Rounds, setting: dict[str, Any], notes: list[str], problems: list[str]) -> dict[str, Any]:
     """Return everything that was measured."""
     return {
         "setting": setting,
@@ -87,6 +88,7 @@ def as_json(rounds: Rounds, setting: dict[str, Any], problems: list[str]) -> dic
             {"subject": subject, "reference": reference, "measured": _vars(ratio(rounds, subject, reference))}
             for subject, reference in COMPARISONS
         ],
+        "notes": notes,
         "problems": problems,
     }
 
@@ -97,7 +99,7 @@ def measured_targets(rounds: Rounds) -> list[tuple[Target, Spread]]:
     return [(target, measured) for target, measured in pairs if measured is not None]
 
 
-def as_text(rounds: Rounds, setting: dict[str, Any], problems: list[str]) -> str:
+def as_text(rounds: Rounds, setting: dict[str, Any], notes: list[str], problems: list[str]) -> str:
     """Return the tables for people."""
     lines = [*textwrap.wrap(", ".join(f"{name}: {value}" for name, value in setting.items()), 136), ""]
     lines.append(_row("medians (lowest to highest round)", "per second", "p50 ms", "p99 ms", "of bare"))
@@ -121,17 +123,27 @@ def as_text(rounds: Rounds, setting: dict[str, Any], problems: list[str]) -> str
         compared = ratio(rounds, subject, reference)
         if compared is not None:
             lines.append(f"{_pair(subject, reference):<62} {compared.show(2):>24}   no target")
-    lines += ["", *(f"note: {remark}" for remark in remarks(rounds)), *(f"FAILED: {one}" for one in problems)]
+    lines += ["", *(f"note: {note}" for note in notes), *(f"FAILED: {one}" for one in problems)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def remarks(rounds: Rounds) -> list[str]:
-    """Return what a reader must know to take the figures for what they are."""
-    return [
+def notes_on(rounds: Rounds, others: Spread) -> list[str]:
+    """Return what a reader must know to take the figures for what they are.
+
+    `others` is how busy the machine was, in percent, while no subject had anything to do.
+    """
+    notes = [
         f"the load generator was at its limit for {subjects.TITLES[name]}, which can do more than this"
         for name, results in rounds.items()
         if median(result.generator_busy for result in results) > BUSY_GENERATOR
     ]
+    if others.median > BUSY_OTHERS_PERCENT:
+        # The bare application and its load fit beside other work; Muster, its database and their load do not.
+        notes.append(
+            f"other work took {others.median:.0f} % of this machine's processors: every figure is too low, and the"
+            " ratios to the bare application, which needs the fewest processors, most of all"
+        )
+    return notes
 
 
 def _pair(subject: str, reference: str) -> str:
@@ -140,7 +152,7 @@ def _pair(subject: str, reference: str) -> str:
 
 def _row(title: str, *cells: str) -> str:
     widths = (26, 26, 26, 25)
-    return f"{title:<34}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return f"{title:<33}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def _vars(spread: Spread | None) -> dict[str, float] | None:

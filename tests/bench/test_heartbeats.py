@@ -95,6 +95,9 @@ def test_ratio_compares_round_by_round() -> None:
     measured = report.ratio(rounds, subjects.MUSTER_POSTGRESQL, subjects.BARE)
     assert measured == report.Spread(0.475, 0.45, 0.5)
     assert [target.at_least for target, _measured in report.measured_targets(rounds)] == [0.40]
-    text = report.as_text(rounds, {"load": "none"}, ["a problem"])
+    text = report.as_text(rounds, {"load": "none"}, ["a note"], ["a problem"])
     assert "target 0.4: met" in text
+    assert "note: a note" in text
     assert "FAILED: a problem" in text
+    assert report.notes_on(rounds, report.Spread(1, 0, 40)) == []
+    assert "50 %" in report.notes_on(rounds, report.Spread(50, 0, 80))[0]

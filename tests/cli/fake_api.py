@@ -66,19 +66,13 @@ class FakeApi:
 
     def asked(self, method: str, path: str | None = None) -> list[httpx.Request]:
         """The requests of one method, in their order."""
-        return [
-            request
-            for request in self.requests
-            if request.method == method and path in (None, request.url.path)
-        ]
+        return [request for request in self.requests if request.method == method and path in (None, request.url.path)]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         handler = self._handlers.get((request.method, request.url.path))
         if handler is None:
-            return httpx.Response(
-                404, json={"title": f"no canned answer for {request.method} {request.url.path}"}
-            )
+            return httpx.Response(404, json={"title": f"no canned answer for {request.method} {request.url.path}"})
         return handler(request)
 
 

@@ -31,12 +31,8 @@ def _failing_first(error: Exception, then: httpx.Response) -> Callable[[httpx.Re
 
 
 @pytest.mark.usefixtures("no_pause")
-@pytest.mark.parametrize(
-    "error", [httpx.ReadError("reset"), httpx.ConnectError("refused"), httpx.ReadTimeout("slow")]
-)
-def test_a_lost_answer_is_asked_for_once_more_with_the_same_key(
-    api: FakeApi, muster: Muster, error: Exception
-) -> None:
+@pytest.mark.parametrize("error", [httpx.ReadError("reset"), httpx.ConnectError("refused"), httpx.ReadTimeout("slow")])
+def test_a_lost_answer_is_asked_for_once_more_with_the_same_key(api: FakeApi, muster: Muster, error: Exception) -> None:
     made = httpx.Response(201, json={"name": "new", "id": "1"})
     api.on("POST", "/api/v1/vaults", _failing_first(error, made))
     assert muster("vault", "create", "new", "--location", "westeurope").exit_code == 0
@@ -96,9 +92,7 @@ def test_maintenance_begins(api: FakeApi, muster: Muster, given: str, until: str
     api.answer("GET", "/healthz", {"status": "ok"})
     api.answer("GET", SERVER, process_server("ps-1"))
     api.answer("PATCH", SERVER, process_server("ps-1"))
-    result = muster(
-        "ps", "update", "ps-1", "--vault", "prod", "--maintenance-until", given, "--reason", "new disks"
-    )
+    result = muster("ps", "update", "ps-1", "--vault", "prod", "--maintenance-until", given, "--reason", "new disks")
     assert result.exit_code == 0
     assert json.loads(api.asked("PATCH")[0].content) == {
         "maintenance": {"isEnabled": True, "until": until, "reason": "new disks"}
@@ -133,9 +127,7 @@ def test_maintenance_ends(api: FakeApi, muster: Muster) -> None:
         ("--maintenance-until", "999999w"),
     ],
 )
-def test_an_update_that_makes_no_sense_changes_nothing(
-    api: FakeApi, muster: Muster, options: tuple[str, ...]
-) -> None:
+def test_an_update_that_makes_no_sense_changes_nothing(api: FakeApi, muster: Muster, options: tuple[str, ...]) -> None:
     api.answer("GET", "/healthz", {"status": "ok"})
     api.answer("GET", SERVER, process_server("ps-1"))
     assert muster("ps", "update", "ps-1", *options).exit_code == 2
@@ -185,9 +177,7 @@ def test_yes_does_it_with_the_tag_just_read(
     assert request.headers.get("If-Match") == ('"3"' if read is not None else None)
 
 
-@pytest.mark.parametrize(
-    ("answer", "exit_code", "count"), [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0), ("", 1, 0)]
-)
+@pytest.mark.parametrize(("answer", "exit_code", "count"), [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0), ("", 1, 0)])
 def test_at_a_terminal_the_operator_is_asked(
     api: FakeApi, muster: Muster, monkeypatch: pytest.MonkeyPatch, answer: str, exit_code: int, count: int
 ) -> None:

@@ -55,9 +55,7 @@ def test_the_agent_does_not_wait_for_the_rest() -> None:
         "from app.cli import main\n"
         "main()\n"
     )
-    loaded = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "app.cli" in loaded
     assert not {"typer", "rich", "pydantic", "httpx", "fastapi", "app.cli.application"} & set(loaded)
 
@@ -112,9 +110,7 @@ def test_watching_needs_a_terminal(api: FakeApi, muster: Muster) -> None:
     assert muster("ps", "list", "--watch").exit_code == 2
 
 
-def test_watching_redraws_and_marks_what_is_old(
-    api: FakeApi, muster: Muster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watching_redraws_and_marks_what_is_old(api: FakeApi, muster: Muster, monkeypatch: pytest.MonkeyPatch) -> None:
     api.pages(PROCESS_SERVERS, [process_server("ps-1")])
 
     def gone(_: httpx.Request) -> httpx.Response:

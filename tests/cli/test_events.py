@@ -98,9 +98,7 @@ def test_filters_go_to_the_api(api: FakeApi, muster: Muster) -> None:
     assert "since" not in request.url.params
 
 
-def test_a_pipe_gets_one_line_an_event_and_a_terminal_no_more_than_its_width(
-    api: FakeApi, muster: Muster
-) -> None:
+def test_a_pipe_gets_one_line_an_event_and_a_terminal_no_more_than_its_width(api: FakeApi, muster: Muster) -> None:
     api.on("GET", EVENTS, Record(2))
     header, *lines = muster("event", "list").stdout.splitlines()
     assert "TYPE" in header
@@ -136,9 +134,7 @@ def test_following_an_empty_record_begins_with_the_first_event(
     ]
 
 
-def test_following_outlives_the_control_plane(
-    api: FakeApi, muster: Muster, pauses: Callable[..., list[float]]
-) -> None:
+def test_following_outlives_the_control_plane(api: FakeApi, muster: Muster, pauses: Callable[..., list[float]]) -> None:
     record = Record(1)
     api.on("GET", EVENTS, record)
 
@@ -182,9 +178,7 @@ def test_following_starts_anew_when_its_cursor_expired(
     assert "retention" in result.stderr
 
 
-def test_following_ends_when_the_token_does(
-    api: FakeApi, muster: Muster, pauses: Callable[..., list[float]]
-) -> None:
+def test_following_ends_when_the_token_does(api: FakeApi, muster: Muster, pauses: Callable[..., list[float]]) -> None:
     api.on("GET", EVENTS, Record(1))
     pauses(lambda: api.refuse("GET", EVENTS, 401, "unauthenticated"))
     assert muster("event", "list", "--follow").exit_code == 4

@@ -108,12 +108,8 @@ def test_a_redirect_names_its_target_and_is_not_followed(api: FakeApi, muster: M
     assert [request.url.host for request in api.requests] == ["127.0.0.1"]
 
 
-@pytest.mark.parametrize(
-    "answer", [httpx.Response(200, html="<p>hello"), httpx.Response(200, json={"hello": 1})]
-)
-def test_a_stranger_on_the_port_is_told_from_muster(
-    api: FakeApi, muster: Muster, answer: httpx.Response
-) -> None:
+@pytest.mark.parametrize("answer", [httpx.Response(200, html="<p>hello"), httpx.Response(200, json={"hello": 1})])
+def test_a_stranger_on_the_port_is_told_from_muster(api: FakeApi, muster: Muster, answer: httpx.Response) -> None:
     api.on("GET", "/api/v1/vaults", lambda _: answer)
     result = muster("vault", "list")
     assert result.exit_code == 1
@@ -156,9 +152,7 @@ def test_a_time_out_names_its_length(api: FakeApi, muster: Muster) -> None:
     assert "within 4.5 s" in result.stderr
 
 
-@pytest.mark.parametrize(
-    "url", ["127.0.0.1:8000", "ftp://x", "http://", "http://admin:secret@muster.example"]
-)
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", "http://admin:secret@muster.example"])
 def test_a_url_that_can_not_be_used_is_a_usage_error(api: FakeApi, muster: Muster, url: str) -> None:
     result = muster("vault", "list", "--url", url)
     assert result.exit_code == 2

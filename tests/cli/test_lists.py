@@ -10,9 +10,7 @@ PROCESS_SERVERS = "/api/v1/vaults/prod/process-servers"
 
 
 def test_all_pages_are_walked(api: FakeApi, muster: Muster) -> None:
-    api.pages(
-        PROCESS_SERVERS, *[[process_server(f"ps-{page}-{row}") for row in range(3)] for page in range(4)]
-    )
+    api.pages(PROCESS_SERVERS, *[[process_server(f"ps-{page}-{row}") for row in range(3)] for page in range(4)])
     result = muster("process-server", "list", "--json")
     assert result.exit_code == 0
     names = [server["name"] for server in json.loads(result.stdout)]
@@ -22,9 +20,7 @@ def test_all_pages_are_walked(api: FakeApi, muster: Muster) -> None:
 
 
 def test_limit_stops_the_walk(api: FakeApi, muster: Muster) -> None:
-    api.pages(
-        PROCESS_SERVERS, *[[process_server(f"ps-{page}-{row}") for row in range(3)] for page in range(4)]
-    )
+    api.pages(PROCESS_SERVERS, *[[process_server(f"ps-{page}-{row}") for row in range(3)] for page in range(4)])
     result = muster("ps", "list", "--limit", "4", "--json")
     assert [server["name"] for server in json.loads(result.stdout)] == [
         "ps-0-0",
@@ -49,9 +45,7 @@ def test_a_list_that_never_ends_is_an_error(api: FakeApi, muster: Muster) -> Non
 
 
 def test_json_is_the_items_unchanged_before_and_after_the_command(api: FakeApi, muster: Muster) -> None:
-    server = process_server(
-        "ps-ams-01", friendlyName="Zürich \u2013 \x1b[31m", somethingNew={"deep": [1, None]}
-    )
+    server = process_server("ps-ams-01", friendlyName="Zürich \u2013 \x1b[31m", somethingNew={"deep": [1, None]})
     api.pages(PROCESS_SERVERS, [server])
     after, before = muster("ps", "list", "--json"), muster("--json", "ps", "list")
     assert json.loads(after.stdout) == json.loads(before.stdout) == [server]
@@ -102,9 +96,7 @@ def test_configuration_servers_are_filtered_too(api: FakeApi, muster: Muster) ->
     assert "No server matches" in result.stderr
 
 
-def test_a_configuration_server_shows_its_certificate_and_what_depends_on_it(
-    api: FakeApi, muster: Muster
-) -> None:
+def test_a_configuration_server_shows_its_certificate_and_what_depends_on_it(api: FakeApi, muster: Muster) -> None:
     server = process_server(
         "cs-1", processServerCount=3, sslCertExpiryDate="2026-11-26T12:00:00Z", updateAvailable=True
     )
@@ -118,9 +110,7 @@ def test_a_configuration_server_shows_its_certificate_and_what_depends_on_it(
 
 def test_a_piped_table_is_whole_and_plain(api: FakeApi, muster: Muster) -> None:
     long = "ps-" + "x" * 57
-    api.pages(
-        PROCESS_SERVERS, [process_server(long), process_server("ps-2", health="Critical", telemetry=None)]
-    )
+    api.pages(PROCESS_SERVERS, [process_server(long), process_server("ps-2", health="Critical", telemetry=None)])
     result = muster("ps", "list")
     header, first, second = result.stdout.splitlines()
     assert "\x1b" not in result.stdout
@@ -154,9 +144,7 @@ def test_a_piped_table_is_whole_and_plain(api: FakeApi, muster: Muster) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_terminal_table_fits_and_keeps_what_matters(api: FakeApi, muster: Muster, width: int) -> None:
-    api.pages(
-        PROCESS_SERVERS, [process_server("ps-ams-production-01"), process_server("ps-2", health="Critical")]
-    )
+    api.pages(PROCESS_SERVERS, [process_server("ps-ams-production-01"), process_server("ps-2", health="Critical")])
     result = muster("ps", "list", env={"FORCE_COLOR": "1", "COLUMNS": str(width), "TERM": "xterm-256color"})
     lines = _without_colour(result.stdout).splitlines()
     assert max(map(len, lines)) <= width
@@ -223,9 +211,7 @@ def test_summary_shows_whatever_is_counted(api: FakeApi, muster: Muster) -> None
     }
     api.answer("GET", "/api/v1/vaults/prod/summary", summary)
     output = muster("vault", "summary").stdout
-    assert [line.split(maxsplit=1) for line in output.splitlines() if "Churn" in line] == [
-        ["Churn", "250 GB a day"]
-    ]
+    assert [line.split(maxsplit=1) for line in output.splitlines() if "Churn" in line] == [["Churn", "250 GB a day"]]
     assert "Process servers: by health" in output
     assert json.loads(muster("vault", "summary", "--json").stdout) == summary
 

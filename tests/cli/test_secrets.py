@@ -33,9 +33,7 @@ def test_the_token_file_outranks_the_variable(api: FakeApi, muster: Muster, tmp_
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:8000", "http://localhost:9", "http://[::1]:8000", "http://127.8.8.8"]
 )
-def test_this_machines_first_admin_token_is_found(
-    api: FakeApi, muster: Muster, tmp_path: Path, url: str
-) -> None:
+def test_this_machines_first_admin_token_is_found(api: FakeApi, muster: Muster, tmp_path: Path, url: str) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "admin-token").write_text("first-admin\n")
     assert muster("vault", "list", "--url", url, env={"MUSTER_TOKEN": None}).exit_code == 0
@@ -46,9 +44,7 @@ def test_this_machines_first_admin_token_is_found(
     assert _bearer(api) == "other-admin"
 
 
-@pytest.mark.parametrize(
-    "url", ["https://muster.example", "http://127.0.0.1.example.org", "http://10.0.0.1:8000"]
-)
+@pytest.mark.parametrize("url", ["https://muster.example", "http://127.0.0.1.example.org", "http://10.0.0.1:8000"])
 def test_it_is_never_sent_to_another_machine(api: FakeApi, muster: Muster, tmp_path: Path, url: str) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "admin-token").write_text("first-admin")
@@ -93,9 +89,7 @@ def test_a_registration_key_is_the_only_standard_output(api: FakeApi, muster: Mu
     assert json.loads(muster("registration-key", "create", "--json").stdout) == body
 
 
-def test_a_registration_key_file_is_the_apis_and_for_its_owner(
-    api: FakeApi, muster: Muster, tmp_path: Path
-) -> None:
+def test_a_registration_key_file_is_the_apis_and_for_its_owner(api: FakeApi, muster: Muster, tmp_path: Path) -> None:
     content = f'{{"registrationKey":  "{SECRET}", "expiresAt": "2026-11-29T12:00:00.000Z"}}'
     headers = {"Content-Type": "application/json", "Date": NOW}
     api.on("POST", KEYS, lambda _: httpx.Response(201, text=content, headers=headers))
@@ -119,9 +113,7 @@ def test_a_passphrase_file_holds_the_passphrase_alone(api: FakeApi, muster: Must
 
 
 def test_a_token_goes_to_its_file(api: FakeApi, muster: Muster, tmp_path: Path) -> None:
-    api.answer(
-        "POST", "/api/v1/tokens", {"id": "t", "name": "ci", "role": "reader", "token": SECRET}, status=201
-    )
+    api.answer("POST", "/api/v1/tokens", {"id": "t", "name": "ci", "role": "reader", "token": SECRET}, status=201)
     result = muster(
         *(
             "token",
@@ -144,9 +136,7 @@ def test_a_token_goes_to_its_file(api: FakeApi, muster: Muster, tmp_path: Path) 
     assert sent == {"name": "ci", "role": "reader", "vault": "prod", "expiresInDays": 30}
 
 
-def test_a_file_that_exists_is_kept_and_nothing_is_asked_for(
-    api: FakeApi, muster: Muster, tmp_path: Path
-) -> None:
+def test_a_file_that_exists_is_kept_and_nothing_is_asked_for(api: FakeApi, muster: Muster, tmp_path: Path) -> None:
     (tmp_path / "phrase").write_text("still needed")
     result = muster("cs", "new-passphrase", "cs-1", "--yes", "--output", "phrase")
     assert result.exit_code == 2
@@ -179,8 +169,6 @@ def test_lists_of_keys_and_tokens_tell_their_state(api: FakeApi, muster: Muster)
     )
     rows = [line.split()[:2] for line in muster("registration-key", "list").stdout.splitlines()[1:]]
     assert rows == [["key-a", "active"], ["key-b", "expired"], ["key-c", "revoked"]]
-    api.pages(
-        "/api/v1/tokens", [{"id": "t-1", "name": "ci", "role": "reader", "vault": None, "lastUsedAt": None}]
-    )
+    api.pages("/api/v1/tokens", [{"id": "t-1", "name": "ci", "role": "reader", "vault": None, "lastUsedAt": None}])
     line = muster("token", "list").stdout.splitlines()[1]
     assert line.split()[:5] == ["ci", "reader", "all", "never", "never"]

@@ -9,9 +9,12 @@ from typing import Any
 import httpx
 
 from app.core.clock import Clock, ManualClock
+from app.core.db import Database
 from app.core.settings import Settings
 from app.main import Muster, create_app
+from app.models import ConfigurationServer, ProcessServer, SourceMachine
 from app.tokens.service import create_first
+from tests.support.contract import DocumentedTransport
 
 ADMIN_TOKEN = "an-admin-token-for-tests-only"
 VERSION = "9.62.7096.1"
@@ -115,7 +118,56 @@ class Site:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    def with_token(self, token: str) -> httpx.AsyncClient:
+    async def token(self, role: str = "admin", vault: str | None = None, **members: Any) -> dict[str, Any]:
+        """A new API token: the answer to its creation."""
+        body = {
+            "name": f"{role}-{uuid.uuid4().hex[:12]}",
+            "role": role,
+            **({"vault": vault} if vault else {}),
+            **members,
+        }
+        answer = await self.client.post("/api/v1/tokens", json=body)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def caller(self, role: str, vault: str | None = None) -> httpx.AsyncClient:
+        """A client with a new token of `role`, limited to `vault` if one is named."""
+        return self.with_token((await self.token(role, vault))["token"])
+
+    async def walk(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """Every item of a list, page after page."""
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            answer = await self.client.get(path, params={**query, **({"cursor": cursor} if cursor else {})})
+            assert answer.status_code == 200, answer.text
+            found.extend(answer.json()["items"])
+            cursor = answer.json()["nextCursor"]
+            if cursor is None:
+                return found
+
+    async def source_machine(self, process_server_id: str, name: str, churn_bytes_per_day: int = 0) -> None:
+        """A source machine of a process server, put straight into the database."""
+        database: Database = self.app.state.database
+        now = self.clock.now()
+        async with database.write() as session:
+            process_server = await session.get_one(ProcessServer, uuid.UUID(process_server_id))
+            server = await session.get_one(ConfigurationServer, process_server.configuration_server_id)
+            session.add(
+                SourceMachine(
+                    vault_id=server.vault_id,
+                    configuration_server_id=server.id,
+                    process_server_id=process_server.id,
+                    name=name,
+                    friendly_name=name,
+                    churn_bytes_per_day=churn_bytes_per_day,
+                    disks=[],
+                    created_at=now,
+                    updated_at=now,
+                )
+            )
+
+    def with_token(self, token: str | None) -> httpx.AsyncClient:
         """A client with another token."""
         return client_of(self.app, token)
 
@@ -148,6 +200,19 @@ def registration(server: dict[str, Any], name: str, **changes: Any) -> dict[str,
     }
 
 
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document of an answer that must have this status and code."""
+    assert answer.status_code == status, f"{answer.status_code} instead of {status}: {answer.text}"
+    document: dict[str, Any] = answer.json()
+    assert document["code"] == code, answer.text
+    return document
+
+
+def pointers(answer: httpx.Response) -> list[str]:
+    """Where a validation error says the input is wrong."""
+    return [entry["pointer"] for entry in problem(answer, 422, "validation-failed")["errors"]]
+
+
 TELEMETRY = {
     "cpuPercentage": 37.5,
     "totalMemoryInBytes": 12884901888,
@@ -162,7 +227,7 @@ TELEMETRY = {
 def client_of(app: Muster, token: str | None) -> httpx.AsyncClient:
     """A client that calls the application without a network."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = DocumentedTransport(app, app.api)
     return httpx.AsyncClient(transport=transport, base_url="http://muster.test", headers=headers)
 
 
