@@ -60,7 +60,7 @@ class Muster(HeartbeatLane):
     def __init__(self, api: FastAPI, entry: ASGIApp) -> None:
         self.api = api
         self.state: Any = api.state
-        super().__init__(entry, self.state.committer, self.state.fleet, self.state.settings)
+        super().__init__(entry, self.state.committer, self.state.fleet)
 
     def lifespan(self) -> contextlib.AbstractAsyncContextManager[Any]:
         """Start and stop, for those who serve the application without a server (tests)."""
@@ -90,7 +90,7 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.hasher = PassphraseHasher()
     state.failures = Failures(database, settings.registration_failure_window_seconds)
     state.token_usage = TokenUsage(database, clock)
-    state.fleet = Fleet()
+    state.fleet = Fleet(settings)
     state.committer = Committer(database, writers_for(database), clock, settings)
     state.leadership = Leadership(database, MONITOR_LEADER_KEY, "monitor")
     state.monitor = Monitor(database, clock, settings, state.leadership)

@@ -2,9 +2,9 @@
 
 The rules of this machine:
 - A heartbeat is answered with 200 only after the transaction that holds it is durable.
-- A batch is in flight for each writer: one on SQLite, two on PostgreSQL, so that one can be on its way to the
-  disk while the other is at work. There is no delay: a lone heartbeat commits at once, and the busier the
-  server, the larger the batch.
+- There is no delay: a lone heartbeat commits at once, and the busier the server, the larger the batch. On
+  PostgreSQL a second batch may be in flight beside the first, so that a slow disk holds up fewer; it waits until
+  it is worth a commit of its own, since many small commits cost more than they gain.
 - A heartbeat fails alone: a wrong credential matches no row, and a batch with one that can't be stored is
   tried again one by one.
 - The database may go away. Waiting heartbeats then get 503 with Retry-After, and the next batch reconnects.
@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import structlog
 
@@ -41,6 +41,7 @@ from app.heartbeats.service import desired_states, settle
 from app.hosts.schemas import Notice
 
 MAX_RETRY_AFTER_SECONDS = 10
+WORTH_A_SECOND_COMMIT = 32
 log = structlog.get_logger("muster.heartbeats")
 
 _Key = tuple[str, bytes]
@@ -107,13 +108,11 @@ class Committer:
 
     def _dispatch(self) -> None:
         self._is_dispatch_due = False
-        while self._waiting and self._idle:
+        while self._idle and len(self._waiting) >= (WORTH_A_SECOND_COMMIT if self._in_flight else 1):
             writer = self._idle.pop()
             batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
             HEARTBEAT_QUEUE.set(len(self._waiting))
-            task = asyncio.create_task(self._carry(batch, writer), name="heartbeat batch")
-            self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
+            self._in_flight.add(asyncio.create_task(self._carry(batch, writer), name="heartbeat batch"))
 
     async def _carry(self, batch: Sequence[_Waiting], writer: Writer) -> None:
         try:
@@ -123,6 +122,7 @@ class Committer:
             _fail(batch, Internal("the heartbeat could not be stored; the log has the reason"))
         finally:
             self._idle.append(writer)
+            self._in_flight.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._dispatch()
 
     async def _commit(self, batch: Sequence[_Waiting], writer: Writer) -> None:

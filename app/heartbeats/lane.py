@@ -20,8 +20,8 @@ from app.core.problems import from_findings, problem_response, unhandled
 from app.core.settings import Settings
 from app.heartbeats.beats import beat_of
 from app.heartbeats.committer import Answer, Committer
-from app.heartbeats.rules import next_interval_seconds
-from app.heartbeats.schemas import HEARTBEAT, MAX_BODY_BYTES
+from app.heartbeats.rules import JITTER_SHARE, next_interval_seconds
+from app.heartbeats.schemas import MAX_BODY_BYTES, READ_HEARTBEAT
 
 PATH = "/agent/v1/heartbeat"
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
@@ -30,20 +30,29 @@ _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 class Fleet:
     """How many agents there are, as last counted; it stretches the interval of a large fleet."""
 
-    def __init__(self) -> None:
-        self.agents = 0
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.count(0)
+
+    def count(self, agents: int) -> None:
+        """Take note of how many agents there are. `interval_seconds` is the longest they are asked to wait."""
+        self.agents = agents
+        self.interval_seconds = next_interval_seconds(
+            self._settings.heartbeat_interval_seconds,
+            self._settings.heartbeat_timeout_seconds,
+            agents,
+            self._settings.heartbeats_per_second,
+            0,
+        )
 
 
 class HeartbeatLane:
     """Serves `POST /agent/v1/heartbeat`; everything else goes on to `app`."""
 
-    def __init__(self, app: ASGIApp, committer: Committer, fleet: Fleet, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, committer: Committer, fleet: Fleet) -> None:
         self._app = app
         self._committer = committer
         self._fleet = fleet
-        self._interval_seconds = settings.heartbeat_interval_seconds
-        self._timeout_seconds = settings.heartbeat_timeout_seconds
-        self._per_second = settings.heartbeats_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -89,20 +98,14 @@ class HeartbeatLane:
                 "the agent credential does not have the form <id.secret>; register the server again"
             )
         try:
-            heartbeat = HEARTBEAT.validate_json(body)
+            heartbeat = READ_HEARTBEAT(body)
         except ValidationError as error:
             HEARTBEATS_REFUSED.labels("invalid").inc()
             raise _explained(error) from None
         return self._committer.submit(beat_of(presented, heartbeat))
 
     def _body(self, answer: Answer) -> bytes:
-        interval = next_interval_seconds(
-            self._interval_seconds,
-            self._timeout_seconds,
-            self._fleet.agents,
-            self._per_second,
-            random.random(),  # noqa: S311 - no secret
-        )
+        interval = self._fleet.interval_seconds * (1 - JITTER_SHARE * random.random())  # noqa: S311 - no secret
         if answer.desired is None and not answer.notices:
             return (
                 f'{{"serverTime":"{answer.server_time}","nextHeartbeatSeconds":{interval:.3f},'

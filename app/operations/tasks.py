@@ -52,4 +52,4 @@ class FleetCount:
     async def tick(self) -> None:
         """Count."""
         async with self._database.read() as session:
-            self._fleet.agents = await connection_queries.count_hosts(session)
+            self._fleet.count(await connection_queries.count_hosts(session))
