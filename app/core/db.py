@@ -98,9 +98,7 @@ class Database:
                     },
                 },
             )
-        engine = create_async_engine(
-            self.url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS}
-        )
+        engine = create_async_engine(self.url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS})
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
