@@ -1,9 +1,7 @@
 """Liveness, readiness, metrics and the documentation pages."""
 
 import os
-from pathlib import Path
 
-import swagger_ui_bundle
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -57,9 +55,7 @@ def multiprocess_folder() -> str | None:
 
 def install_documentation_pages(app: FastAPI) -> None:
     """`/docs` from files that are installed with Muster: it works where there is no internet."""
-    folder = Path(swagger_ui_bundle.__file__).parent / "vendor"
-    newest = max(folder.glob("swagger-ui-*"), key=lambda path: [int(part) for part in path.name[11:].split(".")])
-    app.mount(ASSETS, StaticFiles(directory=newest), name="documentation assets")
+    app.mount(ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]), name="documentation assets")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -68,6 +64,6 @@ def install_documentation_pages(app: FastAPI) -> None:
             title="Muster API",
             swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
             swagger_css_url=f"{ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{ASSETS}/favicon-32x32.png",
+            swagger_favicon_url=f"{ASSETS}/favicon.png",
             swagger_ui_parameters={"persistAuthorization": False, "displayRequestDuration": True},
         )
