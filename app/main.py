@@ -13,6 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import __version__
 from app.access.failures import Failures
 from app.access.usage import TokenUsage
+from app.capacity import routes as capacity
 from app.configuration_servers import routes as configuration_servers
 from app.connection.tasks import Monitor
 from app.core import log as logs
@@ -26,17 +27,27 @@ from app.core.leadership import Leadership
 from app.core.metrics import CLOCK_CORRECTION
 from app.core.secrets import PassphraseHasher
 from app.core.settings import Settings, load_settings
+from app.decommission import routes as decommission
 from app.events import routes as events
 from app.heartbeats import routes as heartbeats
 from app.heartbeats.committer import Committer
 from app.heartbeats.lane import Fleet, HeartbeatLane
 from app.heartbeats.queries import writers_for
+from app.jobs import routes as jobs
+from app.lifecycle import routes as purges
+from app.lifecycle.bulk import BulkPurges
+from app.onboarding import routes as onboarding
+from app.onboarding.depot import Depot
 from app.operations import routes as operations
 from app.operations.tasks import FleetCount, Housekeeping
 from app.process_servers import routes as process_servers
 from app.registration_keys import routes as registration_keys
+from app.sizing import routes as sizing
+from app.source_machines import routes as source_machines
 from app.tokens import routes as tokens
+from app.upgrades import routes as upgrades
 from app.vaults import routes as vaults
+from app.versions import routes as versions
 
 MONITOR_LEADER_KEY = 0x6D75_7374_0001
 ROUTERS: list[APIRouter] = [
@@ -44,11 +55,22 @@ ROUTERS: list[APIRouter] = [
     registration_keys.router,
     configuration_servers.router,
     process_servers.router,
+    decommission.router,
+    purges.router,
+    source_machines.router,
+    onboarding.router,
+    upgrades.router,
+    versions.router,
+    sizing.router,
+    capacity.router,
     events.router,
+    jobs.router,
     tokens.router,
     configuration_servers.agent_router,
     process_servers.agent_router,
+    decommission.agent_router,
     heartbeats.router,
+    onboarding.downloads_router,
     operations.router,
 ]
 log = structlog.get_logger("muster.main")
@@ -91,6 +113,7 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.failures = Failures(database, settings.registration_failure_window_seconds)
     state.token_usage = TokenUsage(database, clock)
     state.fleet = Fleet(settings)
+    state.depot = Depot()
     state.committer = Committer(database, writers_for(database), clock, settings)
     state.leadership = Leadership(database, MONITOR_LEADER_KEY, "monitor")
     state.monitor = Monitor(database, clock, settings, state.leadership)
@@ -127,6 +150,7 @@ def _tasks(state: Any) -> list[BackgroundTask]:
         BackgroundTask("monitor", settings.effective_tick_seconds, state.monitor.tick, clock),
         BackgroundTask("fleet count", 60, FleetCount(state.database, state.fleet).tick, clock),
         BackgroundTask("token usage", 15, state.token_usage.flush, clock),
+        BackgroundTask("bulk purges", 2, BulkPurges(state.database, clock).tick, clock),
         BackgroundTask("housekeeping", 600, state.housekeeping.tick, clock),
     ]
 

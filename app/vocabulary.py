@@ -29,6 +29,9 @@ TICKS_PER_TIMEOUT = 4
 SUPPORTED_MINORS_BACK = 4
 """Support is N-4: a version whose minor is more than this below the newest release's is out of support."""
 
+MINORS_PER_UPGRADE = 4
+"""One upgrade leads over at most this many minors, and a mobility agent needs a reboot only beyond them."""
+
 
 class Role(StrEnum):
     """What an API token may do; each role includes the ones before it."""
@@ -49,6 +52,28 @@ class ServerKind(StrEnum):
     INBUILT = "inbuilt"
     SCALE_OUT = "scaleOut"
     FAILBACK = "failback"
+
+
+class ServerTier(StrEnum):
+    """The rows of the sizing tables, from the smallest server to the largest."""
+
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
+class SizingStrategy(StrEnum):
+    """Few large servers, or more of the small ones."""
+
+    SCALE_UP = "scaleUp"
+    SCALE_OUT = "scaleOut"
+
+
+class Placement(StrEnum):
+    """Where a process server is to be added."""
+
+    ON_PREMISES = "onPremises"
+    AZURE = "azure"
 
 
 class ConnectionState(StrEnum):
@@ -74,6 +99,14 @@ class VersionStatus(StrEnum):
     UPDATE_REQUIRED = "UpdateRequired"
     SECURITY_UPDATE_REQUIRED = "SecurityUpdateRequired"
     NOT_SUPPORTED = "NotSupported"
+
+
+class UpgradeComponent(StrEnum):
+    """What is upgraded, in the order in which it has to be."""
+
+    CONFIGURATION_SERVER = "configuration-server"
+    PROCESS_SERVER = "process-server"
+    MOBILITY_AGENT = "mobility-agent"
 
 
 class Severity(StrEnum):
@@ -103,6 +136,26 @@ class OsType(StrEnum):
     LINUX = "Linux"
 
 
+class JobType(StrEnum):
+    """Long-running operations."""
+
+    DECOMMISSION = "decommission"
+    PURGE = "purge"
+
+
+class JobState(StrEnum):
+    """The life of a job; the last three are final."""
+
+    QUEUED = "Queued"
+    IN_PROGRESS = "InProgress"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+OPEN_JOB_STATES = (JobState.QUEUED, JobState.IN_PROGRESS)
+
+
 class ResourceKind(StrEnum):
     """What an event, a lock or a tombstone speaks of."""
 
@@ -110,6 +163,8 @@ class ResourceKind(StrEnum):
     CONFIGURATION_SERVER = "configuration-server"
     PROCESS_SERVER = "process-server"
     REGISTRATION_KEY = "registration-key"
+    SOURCE_MACHINE = "source-machine"
+    JOB = "job"
 
 
 class EventType(StrEnum):
@@ -136,7 +191,21 @@ class EventType(StrEnum):
     PROCESS_SERVER_DISCONNECTED = "process-server.disconnected"
     PROCESS_SERVER_UPGRADED = "process-server.upgraded"
     PROCESS_SERVER_DUPLICATE_IDENTITY = "process-server.duplicate-identity"
+    PROCESS_SERVER_ALERT_RAISED = "process-server.alert-raised"
+    PROCESS_SERVER_ALERT_CLEARED = "process-server.alert-cleared"
     PROCESS_SERVER_DELETED = "process-server.deleted"
+    PROCESS_SERVER_DECOMMISSION_REQUESTED = "process-server.decommission-requested"
+    PROCESS_SERVER_DECOMMISSIONED = "process-server.decommissioned"
+    PROCESS_SERVER_DECOMMISSION_FAILED = "process-server.decommission-failed"
+    PROCESS_SERVER_PURGED = "process-server.purged"
+    PROCESS_SERVER_READMITTED = "process-server.readmitted"
+    PROCESS_SERVER_TAKEOVER_APPROVED = "process-server.takeover-approved"
+    PROCESS_SERVER_TAKEN_OVER = "process-server.taken-over"
+    SOURCE_MACHINE_REGISTERED = "source-machine.registered"
+    SOURCE_MACHINE_UPDATED = "source-machine.updated"
+    SOURCE_MACHINE_MOVED = "source-machine.moved"
+    SOURCE_MACHINE_DELETED = "source-machine.deleted"
+    JOB_CANCELLED = "job.cancelled"
 
 
 EVENT_MEANINGS: dict[EventType, str] = {
@@ -161,5 +230,19 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.PROCESS_SERVER_DISCONNECTED: "A process server was silent for the timeout.",
     EventType.PROCESS_SERVER_UPGRADED: "A process server reports another version.",
     EventType.PROCESS_SERVER_DUPLICATE_IDENTITY: "Two machines use one process server's identity.",
+    EventType.PROCESS_SERVER_ALERT_RAISED: "A condition began to fire on a process server; `data.code` says which.",
+    EventType.PROCESS_SERVER_ALERT_CLEARED: "A condition no longer fires on a process server; `data.code` says which.",
     EventType.PROCESS_SERVER_DELETED: "A process server went with its configuration server.",
+    EventType.PROCESS_SERVER_DECOMMISSION_REQUESTED: "An operator asked a process server to leave in good order.",
+    EventType.PROCESS_SERVER_DECOMMISSIONED: "A process server left in good order; `data.steps` says what it did.",
+    EventType.PROCESS_SERVER_DECOMMISSION_FAILED: "A process server could not be uninstalled; `data.steps` says why.",
+    EventType.PROCESS_SERVER_PURGED: "A dead process server was removed; `data` says what was forced and moved.",
+    EventType.PROCESS_SERVER_READMITTED: "A purged machine may register again.",
+    EventType.PROCESS_SERVER_TAKEOVER_APPROVED: "A rebuilt machine may take a process server's place.",
+    EventType.PROCESS_SERVER_TAKEN_OVER: "A rebuilt machine took a process server's place, machines and history.",
+    EventType.SOURCE_MACHINE_REGISTERED: "A source machine was registered; `data.overCapacity` says if by override.",
+    EventType.SOURCE_MACHINE_UPDATED: "A source machine's record was changed.",
+    EventType.SOURCE_MACHINE_MOVED: "A source machine uses another process server; `data` says from where to where.",
+    EventType.SOURCE_MACHINE_DELETED: "A source machine is no longer protected.",
+    EventType.JOB_CANCELLED: "A job was cancelled before it had done anything that can't be undone.",
 }

@@ -66,7 +66,8 @@ class Once:
 
     def _answer(self, view: BaseModel) -> bytes:
         # Registrations answer 200 for what was known before; every other creation has its route's status.
-        status = 200 if getattr(view, "is_new", True) is False else self._request.scope["route"].status_code or 200
+        usual = 200 if getattr(view, "is_new", True) is False else self._request.scope["route"].status_code or 200
+        status = self._response.status_code or usual
         headers = {name: value for name, value in self._response.headers.items() if name in _KEPT_HEADERS}
         return json.dumps([status, headers, view.model_dump_json()]).encode()
 

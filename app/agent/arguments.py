@@ -14,6 +14,7 @@ from .wire import check_url
 
 DEFAULT_DATA_TRANSFER_PORT = 9443
 CONTROL_PORT = 443
+SETUP_COMMAND = "setup"
 STATE_DIR_VARIABLE = "MUSTER_AGENT_STATE_DIR"
 URL_VARIABLE = "MUSTER_URL"
 LOG_FORMAT_VARIABLE = "MUSTER_LOG_FORMAT"
@@ -48,6 +49,19 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     status = add("status", "show what is registered and the last acknowledged heartbeat")
     status.add_argument("--json", action="store_true", help="print a JSON object")
     add("unit", "print a systemd unit that runs this agent")
+    set_proxy = add("set-proxy", "choose another way to the control plane; stop the agent first")
+    group = set_proxy.add_mutually_exclusive_group(required=True)
+    _add_proxy_options(group)
+    group.add_argument("--clear", action="store_true", help="forget the choice, and the credentials with it")
+    leave = add("decommission", "uninstall this process server and remove it from the control plane")
+    leave.add_argument("--switch-to", metavar="SERVER", help="process server that takes its source machines")
+    leave.add_argument("--yes", action="store_true", help="do not ask for a confirmation")
+    leave.add_argument("--what-if", action="store_true", help="check, and show the steps, but change nothing")
+    commands.add_parser(
+        SETUP_COMMAND,
+        help="check this machine, register it and install the service: Unified Setup's command line",
+        add_help=False,
+    ).add_argument("words", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -148,6 +162,7 @@ def _add_register_options(parser: argparse.ArgumentParser) -> None:
     )
     server.add_argument("--host-id", metavar="ID", help="default: made once and kept")
     _add_overrides(parser, url=False)
+    _add_proxy_options(parser.add_mutually_exclusive_group())
     parser.add_argument(
         "--attempts",
         type=_attempts,
@@ -159,6 +174,17 @@ def _add_register_options(parser: argparse.ArgumentParser) -> None:
         "--force",
         action="store_true",
         help="let the state folder change its server; a damaged state file is kept aside",
+    )
+
+
+def _add_proxy_options(group: "argparse._MutuallyExclusiveGroup") -> None:
+    group.add_argument("--existing", action="store_true", help="connect through the machine's own proxy (default)")
+    group.add_argument("--direct", action="store_true", help="connect directly, whatever proxy the machine has")
+    group.add_argument(
+        "--custom-file",
+        type=_path,
+        metavar="FILE",
+        help="connect through the proxy of this file's [ProxySettings]",
     )
 
 

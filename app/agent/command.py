@@ -1,4 +1,4 @@
-"""The agent's commands: ``register``, ``run``, ``once``, ``status`` and ``unit``.
+"""The commands: ``register``, ``run``, ``once``, ``status``, ``unit``, ``set-proxy``, ``decommission``, ``setup``.
 
 They end with the codes of ``exit_codes.ExitCode``:
 
@@ -9,6 +9,7 @@ They end with the codes of ``exit_codes.ExitCode``:
 4  the control plane does not know this credential: register again
 5  the server was purged from the control plane: have it readmitted, register again
 6  another agent works on this state folder
+7  setup: this machine does not meet a prerequisite
 
 What was asked for goes to standard output; log lines and errors go to standard error.
 """
@@ -27,8 +28,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from . import registration
-from .arguments import build_parser
+from .arguments import SETUP_COMMAND, build_parser
 from .clock import SystemClock
+from .decommission import decommission
+from .departure import Departure
 from .executor import DaemonExecutor
 from .exit_codes import ExitCode
 from .heartbeat import Agent, Beat, ExitReason, NotRegisteredError, Outcome, PurgedError
@@ -36,12 +39,14 @@ from .host import routed_addresses
 from .lock import AlreadyRunningError, StateLock, is_locked
 from .logs import set_up_logging
 from .notify import ServiceNotifier
+from .proxy_choice import chosen_proxy, set_proxy
 from .request import UsageError, choose_settings, read_request, warn_of_risks
 from .services import service_reader
-from .state import Identity, Settings, StateError
+from .state import Identity, Proxy, Settings, StateError
 from .status import status_document, status_lines
 from .store import FileStateStore, write_private_file
 from .telemetry import HostTelemetry
+from .uninstall import Machine, remove_state, uninstall
 from .unit import own_command, render_unit
 from .version import installed_agent_version
 
@@ -53,6 +58,7 @@ _EXIT_CODE_OF_REASON = {
     ExitReason.STOPPED: ExitCode.OK,
     ExitReason.CREDENTIAL_REFUSED: ExitCode.CREDENTIAL_REFUSED,
     ExitReason.PURGED: ExitCode.PURGED,
+    ExitReason.DECOMMISSIONED: ExitCode.OK,
 }
 _EXIT_CODE_OF_OUTCOME = {
     Outcome.ACKNOWLEDGED: ExitCode.OK,
@@ -65,22 +71,36 @@ _EXIT_CODE_OF_OUTCOME = {
 
 def main(argv: list[str] | None = None, prog: str = "muster agent") -> int:
     """Run one command and return its exit code; ``argv`` are the arguments after the program's name."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == [SETUP_COMMAND]:
+        from .setup import main as set_up
+
+        return set_up(arguments[1:], f"{prog} {SETUP_COMMAND}")
     try:
-        options = build_parser(prog).parse_args(argv)
+        options = build_parser(prog).parse_args(arguments)
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else ExitCode.USAGE
     set_up_logging(options.log_level, options.log_format)
     commands: dict[str, Callable[[], ExitCode]] = {
-        "register": lambda: _register(options, prog),
+        "register": lambda: register_server(
+            options, chosen_proxy(options), f"{prog} run, or {prog} unit for a service"
+        ),
         "run": lambda: _run(options),
         "once": lambda: _once(options),
         "status": lambda: _status(options),
         "unit": lambda: _unit(options, prog),
+        "set-proxy": lambda: set_proxy(options, prog),
+        "decommission": lambda: decommission(options, prog),
     }
+    return guarded(commands[options.command], f"{prog} {options.command}")
+
+
+def guarded(work: Callable[[], ExitCode], what: str) -> ExitCode:
+    """Return how ``work`` ends; an error is explained on standard error and has its exit code."""
     try:
-        return commands[options.command]()
+        return work()
     except UsageError as error:
-        return _fail(ExitCode.USAGE, f"{prog} {options.command}: {error}")
+        return _fail(ExitCode.USAGE, f"{what}: {error}")
     except (NotRegisteredError, StateError) as error:
         return _fail(ExitCode.UNUSABLE_STATE, str(error))
     except (PurgedError, registration.RegistrationPurgedError) as error:
@@ -93,10 +113,16 @@ def main(argv: list[str] | None = None, prog: str = "muster agent") -> int:
         return _fail(ExitCode.FAILURE, "interrupted")
 
 
-def _register(options: argparse.Namespace, prog: str) -> ExitCode:
-    request = read_request(options)
-    warn_of_risks(request)
+def register_server(options: argparse.Namespace, proxy: Proxy | None, next_step: str | None = None) -> ExitCode:
+    """Register this server; without ``proxy`` the way to the control plane stays as it was chosen before.
+
+    ``next_step`` is what the operator is told to do next.
+
+    Raises UsageError, StateError, AlreadyRunningError and what ``registration.register`` raises.
+    """
     store = FileStateStore(options.state_dir)
+    request = read_request(options, proxy or kept_proxy(store))
+    warn_of_risks(request)
     store.create_folder()
     output: Path = options.passphrase_output_file or store.folder / "passphrase"
 
@@ -136,8 +162,18 @@ def _register(options: argparse.Namespace, prog: str) -> ExitCode:
         print("The passphrase was handed out before; the control plane can make a new one")
     for notice in done.notices:
         print(f"Notice: {notice}")
-    print(f"Next: {prog} run, or {prog} unit for a service")
+    if next_step is not None:
+        print(f"Next: {next_step}")
     return ExitCode.OK
+
+
+def kept_proxy(store: FileStateStore) -> Proxy | None:
+    """Return the proxy that was chosen before; None too where the state can not be read, which others report."""
+    try:
+        state = store.load()
+    except StateError:
+        return None
+    return None if state is None or state.settings is None else state.settings.proxy
 
 
 def _set_damaged_state_aside(store: FileStateStore) -> None:
@@ -152,10 +188,12 @@ def _run(options: argparse.Namespace) -> ExitCode:
     notifier = ServiceNotifier.from_environment()
     store = _existing_store(options)
     with _locked(store.folder):
-        agent = _agent(options, store, on_status=notifier.status)
+        agent = _agent(options, store, on_status=notifier.status, leaves=True)
         _log.info("agent started, boot %s", agent.boot_id)
         reason = _in_event_loop(_run_until_signal(agent, notifier))
         _log.info("agent ended: %s", reason.value)
+    if reason is ExitReason.DECOMMISSIONED:
+        _log.info("%s", remove_state(store.folder))
     return _EXIT_CODE_OF_REASON[reason]
 
 
@@ -241,7 +279,13 @@ def _locked(folder: Path) -> StateLock:
     return StateLock(folder)
 
 
-def _agent(options: argparse.Namespace, store: FileStateStore, on_status: Callable[[str], None] | None = None) -> Agent:
+def _agent(
+    options: argparse.Namespace,
+    store: FileStateStore,
+    on_status: Callable[[str], None] | None = None,
+    *,
+    leaves: bool = False,
+) -> Agent:
     state = store.load()
     if state is None or state.settings is None or state.identity is None:
         raise NotRegisteredError(f"{store.path} holds no registration: run the register command first")
@@ -254,6 +298,7 @@ def _agent(options: argparse.Namespace, store: FileStateStore, on_status: Callab
         settings=settings,
         agent_version=version,
         on_status=on_status,
+        departure=Departure(lambda: uninstall(Machine().components(settings.services))) if leaves else None,
     )
 
 

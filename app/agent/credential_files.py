@@ -22,7 +22,7 @@ def read_registration_key(path: Path) -> RegistrationKey:
     The file holds the bare key (``id.secret``), or is a ``.vaultcredentials`` file: a JSON object with
     ``registrationKey`` and optionally ``url``. Raises ValueError naming the file, never its content.
     """
-    text = _read_text(path)
+    text = read_small_text(path)
     if not text.startswith("{"):
         return RegistrationKey(_secret(text, path))
     try:
@@ -37,10 +37,11 @@ def read_registration_key(path: Path) -> RegistrationKey:
 
 def read_passphrase(path: Path) -> str:
     """Return the passphrase in a file, without white space around it. Raises ValueError naming the file."""
-    return _secret(_read_text(path), path)
+    return _secret(read_small_text(path), path)
 
 
-def _read_text(path: Path) -> str:
+def read_small_text(path: Path) -> str:
+    """Return the text of a file without white space around it. Raises ValueError naming the file."""
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST_FILE_BYTES + 1)

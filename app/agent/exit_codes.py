@@ -13,6 +13,7 @@ class ExitCode(enum.IntEnum):
     CREDENTIAL_REFUSED = 4
     PURGED = 5
     ALREADY_RUNNING = 6
+    PREREQUISITE_NOT_MET = 7
 
 
 EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
@@ -23,4 +24,5 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.CREDENTIAL_REFUSED: "the control plane does not know this credential: register again",
     ExitCode.PURGED: "the server was purged from the control plane: have it readmitted, register again",
     ExitCode.ALREADY_RUNNING: "another agent works on this state folder",
+    ExitCode.PREREQUISITE_NOT_MET: "setup: this machine does not meet a prerequisite",
 }

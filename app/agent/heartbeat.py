@@ -22,6 +22,7 @@ from . import schedule
 from .answers import describe_purge, read_notice, read_purge
 from .clock import Clock, SystemClock, rfc3339
 from .deadlines import within
+from .departure import Departure
 from .state import DesiredState, Identity, Json, LastHeartbeat, Outage, Purge, Settings, State, StateError
 from .store import StateStore
 from .telemetry import Reading, TelemetrySource
@@ -74,6 +75,7 @@ class ExitReason(enum.Enum):
     STOPPED = "stopped"
     CREDENTIAL_REFUSED = "credential-refused"
     PURGED = "purged"
+    DECOMMISSIONED = "decommissioned"
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,15 @@ class Agent:
         chance: Callable[[], float] = random.random,
         first_delay_seconds: float = 0.0,
         on_status: Callable[[str], None] | None = None,
+        departure: Departure | None = None,
     ) -> None:
         """Load the state and start a new boot.
 
         ``settings`` replace those of the registration; ``agent_version`` is by default the one they name, or
         that of the installed package. ``connect`` opens a client with an empty connection
         pool, by default to the URL of the settings. ``first_delay_seconds`` is waited before the first
-        heartbeat. ``on_status`` gets a line for people whenever the situation changes.
+        heartbeat. ``on_status`` gets a line for people whenever the situation changes. Without
+        ``departure`` a decommission that is asked for is left alone.
 
         Raises NotRegisteredError, PurgedError, or StateError as the store does.
         """
@@ -132,6 +136,7 @@ class Agent:
         self._chance = chance
         self._first_delay_seconds = first_delay_seconds
         self._on_status = on_status or (lambda _: None)
+        self._departure = departure
         self._agent_version = agent_version or self._settings.agent_version or installed_agent_version()
         self._ip_addresses = self._settings.ip_addresses or self._identity.ip_addresses
         self._client: httpx.AsyncClient | None = None
@@ -195,7 +200,7 @@ class Agent:
             self._sequence += 1
             self._unanswered = body
         try:
-            response = await within(REQUEST_TIMEOUT_SECONDS, self._post(self._unanswered))
+            response = await within(REQUEST_TIMEOUT_SECONDS, self._post(HEARTBEAT_PATH, self._unanswered))
         except (httpx.HTTPError, OSError, asyncio.TimeoutError) as error:
             return await self._failed(describe_failure(error), reconnect=True)
         except Exception as error:  # noqa: BLE001
@@ -213,6 +218,8 @@ class Agent:
                 return ExitReason.CREDENTIAL_REFUSED
             if beat.outcome is Outcome.PURGED:
                 return ExitReason.PURGED
+            if self._departure and beat.answer and await self._departure.is_done(self._state.desired, self._post):
+                return ExitReason.DECOMMISSIONED
             await self._clock.sleep(beat.delay_seconds)
 
     async def _compose(self, sequence: int) -> Json:
@@ -237,18 +244,18 @@ class Agent:
         except Exception:  # noqa: BLE001
             # Telemetry is worth less than the sign of life it travels with.
             self._source_failures += 1
-            if _worth_a_line(self._source_failures):
+            if schedule.is_worth_a_line(self._source_failures):
                 _log.exception("telemetry can not be read; heartbeats go on without it")
             return Reading()
 
-    async def _post(self, body: Json) -> httpx.Response:
+    async def _post(self, path: str, body: Json) -> httpx.Response:
         if self._client is None:
             self._client = self._connect()
         authorization = {"Authorization": f"Bearer {self._identity.credential}"}
-        return await self._client.post(HEARTBEAT_PATH, json=body, headers=authorization)
+        return await self._client.post(path, json=body, headers=authorization)
 
     def _connect_to_url(self) -> httpx.AsyncClient:
-        return open_client(self._settings.url, ca_file=self._settings.ca_file)
+        return open_client(self._settings.url, ca_file=self._settings.ca_file, proxy=self._settings.proxy)
 
     async def _judge(self, response: httpx.Response) -> Beat:
         status = response.status_code
@@ -310,7 +317,7 @@ class Agent:
         self._failures = 0
         self._refusals += 1
         detail = f"heartbeat {self._sequence} was refused: {describe_answer(response)}"
-        if _worth_a_line(self._refusals):
+        if schedule.is_worth_a_line(self._refusals):
             _log.error("%s", detail)
         if self._state.outage is None:
             self._remember(outage=Outage(since=rfc3339(self._clock.now()), detail=detail))
@@ -335,7 +342,7 @@ class Agent:
             retry_after_limit_seconds=schedule.retry_after_limit_seconds(timeout),
         )
         text = f"heartbeat {self._sequence}, try {self._failures}: {detail}; next try in {delay:.1f} s"
-        if _worth_a_line(self._failures):
+        if schedule.is_worth_a_line(self._failures):
             _log.warning("%s", text)
         self._on_status(text)
         return Beat(Outcome.FAILED, self._sequence, delay, detail)
@@ -390,8 +397,3 @@ class Agent:
             if code and code not in self._seen_notices:
                 self._seen_notices.add(code)
                 _log.warning("notice of the control plane: %s", text)
-
-
-def _worth_a_line(count: int) -> bool:
-    # The 1st, 2nd, 4th, 8th, ... of a row: a long outage is told about without filling the disk.
-    return count & (count - 1) == 0

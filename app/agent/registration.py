@@ -267,7 +267,7 @@ class _Registration:
         chance: Callable[[], float],
     ) -> None:
         settings = request.settings
-        self._connect = connect or (lambda: open_client(settings.url, ca_file=settings.ca_file))
+        self._connect = connect or (lambda: open_client(settings.url, ca_file=settings.ca_file, proxy=settings.proxy))
         self._url = settings.url
         self._path = REGISTER_PATHS[request.server_mode]
         secret_member = "registrationKey" if request.server_mode == "CS" else "passphrase"

@@ -11,7 +11,7 @@ from . import host
 from .arguments import CONTROL_PORT, URL_VARIABLE
 from .credential_files import read_passphrase, read_registration_key
 from .registration import RegistrationRequest
-from .state import Settings
+from .state import Proxy, Settings
 from .version import installed_agent_version
 from .wire import check_url, sends_secrets_in_the_clear
 
@@ -22,22 +22,27 @@ class UsageError(Exception):
     """The arguments do not fit together, or name something that can not be used."""
 
 
-def read_request(options: argparse.Namespace) -> RegistrationRequest:
+def read_request(options: argparse.Namespace, proxy: Proxy | None = None) -> RegistrationRequest:
     """Return the registration that the arguments describe. Raises UsageError saying what is missing."""
     try:
-        return _read_request(options)
+        return _read_request(options, proxy)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def _read_request(options: argparse.Namespace) -> RegistrationRequest:
+def _read_request(options: argparse.Namespace, proxy: Proxy | None) -> RegistrationRequest:
     secret, url_of_file = _read_secret(options)
     url = options.url or os.environ.get(URL_VARIABLE) or url_of_file
     if not url:
         raise ValueError(f"the control plane is not known: give --url or set {URL_VARIABLE}")
     settings = choose_settings(
         options,
-        Settings(url=check_url(url), ip_addresses=tuple(options.ip_addresses), agent_version=options.agent_version),
+        Settings(
+            url=check_url(url),
+            ip_addresses=tuple(options.ip_addresses),
+            agent_version=options.agent_version,
+            proxy=proxy,
+        ),
     )
     cache_folder = Path(settings.cache_folder) if settings.cache_folder else options.state_dir
     if settings.cache_folder and not cache_folder.is_dir():

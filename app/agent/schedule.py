@@ -103,3 +103,8 @@ def positive_number(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) and number > 0 else None
+
+
+def is_worth_a_line(count: int) -> bool:
+    """Return whether the ``count``-th failure of a row is logged: the 1st, 2nd, 4th, 8th, ... fill no disk."""
+    return count & (count - 1) == 0

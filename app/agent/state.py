@@ -20,6 +20,17 @@ class StateError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """The way to the control plane that the operator chose."""
+
+    mode: str  # existing: what the machine has; direct: none; custom: the one named here
+    address: str | None = None
+    port: int | None = None
+    user_name: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the operator chose at registration and every later start uses."""
 
@@ -30,6 +41,7 @@ class Settings:
     services: tuple[str, ...] = ()
     ip_addresses: tuple[str, ...] = ()  # empty: find the address that routes to the control plane
     agent_version: str | None = None  # None: the version of the installed package, at every start
+    proxy: Proxy | None = None  # None: what the machine has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

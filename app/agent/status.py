@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .answers import describe_purge
 from .clock import parse_rfc3339
+from .proxy_choice import describe_proxy
 from .state import Json, State
 
 CONNECTED = "Connected"
@@ -31,6 +32,7 @@ def status_document(state: State, *, path: Path, agent_version: str, is_running:
         "vault": identity and identity.vault,
         "configurationServer": identity and identity.configuration_server,
         "url": settings and settings.url,
+        "proxy": settings and describe_proxy(settings.proxy),
         "hostId": state.host_id,
         "agentVersion": agent_version,
         "registeredAt": identity and identity.registered_at,
@@ -74,6 +76,7 @@ def status_lines(document: Json, state: State) -> list[str]:
         ("vault", document["vault"]),
         ("configuration server", document["configurationServer"]),
         ("control plane", document["url"]),
+        ("connects", document["proxy"]),
         ("host id", document["hostId"]),
         ("agent version", document["agentVersion"]),
         ("agent process", "running" if document["running"] else "not running"),

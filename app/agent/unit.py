@@ -22,12 +22,21 @@ def render_unit(command: Sequence[str], state_folder: PurePosixPath) -> str:
 
 def own_command(prog: str) -> list[str]:
     """Return the words that start this agent again, the program as an absolute path."""
+    package = running_package()
+    if package is not None:
+        return [sys.executable, str(package)]
     program = Path(sys.argv[0])
     if program.name == "__main__.py":
         return [sys.executable, "-m", __package__ or "app.agent"]
-    if program.suffix in {".pyz", ".py"}:
+    if program.suffix == ".py":
         return [sys.executable, str(program.resolve())]
     return [str(program.resolve()), *prog.split()[1:]]
+
+
+def running_package() -> Path | None:
+    """Return the single-file package that this program runs from, None if it is installed otherwise."""
+    # The modules of a package lie in folders that do not exist, below a file that does.
+    return next((place for place in Path(__file__).parents if place.is_file()), None)
 
 
 def quote_word(word: str) -> str:

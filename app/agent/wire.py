@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from .state import Proxy
 from .version import MUSTER_VERSION
 
 USER_AGENT = f"muster-agent/{MUSTER_VERSION}"
@@ -44,19 +45,25 @@ def sends_secrets_in_the_clear(url: str) -> bool:
 
 
 def open_client(
-    url: str, *, ca_file: str | None = None, transport: httpx.AsyncBaseTransport | None = None
+    url: str,
+    *,
+    ca_file: str | None = None,
+    proxy: Proxy | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
     """Return a client for the control plane at ``url`` with an empty connection pool.
 
     With ``ca_file`` only that CA is trusted, else those the operating system trusts; the file is read anew
     each time, so a renewed CA is picked up by the next reconnect. Raises OSError if it can not be read or
-    holds no certificate. Proxies come from the usual environment variables. ``transport`` replaces the
-    network.
+    holds no certificate. Without ``proxy`` the machine's own is used: that of the usual environment variables,
+    on Windows that of the system. ``transport`` replaces the network.
     """
     return httpx.AsyncClient(
         base_url=url,
         verify=_tls_context(url, ca_file),
         transport=transport,
+        proxy=_custom_proxy(proxy),
+        trust_env=proxy is None or proxy.mode == "existing",
         headers={"User-Agent": USER_AGENT, "Accept": "application/json, application/problem+json"},
         timeout=httpx.Timeout(CONNECT_TIMEOUT_SECONDS),
         # The connection has to outlive the pause between heartbeats: a TLS handshake for each of them is what
@@ -64,6 +71,14 @@ def open_client(
         limits=httpx.Limits(max_connections=2, max_keepalive_connections=1, keepalive_expiry=None),
         follow_redirects=False,
     )
+
+
+def _custom_proxy(proxy: Proxy | None) -> httpx.Proxy | None:
+    if proxy is None or proxy.mode != "custom":
+        return None
+    host = f"[{proxy.address}]" if ":" in (proxy.address or "") else proxy.address
+    auth = (proxy.user_name, proxy.password or "") if proxy.user_name else None
+    return httpx.Proxy(f"http://{host}:{proxy.port}", auth=auth)
 
 
 def _tls_context(url: str, ca_file: str | None) -> ssl.SSLContext:

@@ -1,19 +1,26 @@
 """The typer application: every group and command of `muster`, in one explicit list."""
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from app import __version__
 from app.cli import (
-    configuration_servers,
+    capacity,
+    departures,
     events,
+    jobs,
+    machines,
     options,
-    process_servers,
+    purges,
     registration_keys,
+    releases,
     server,
+    sizing,
     tokens,
+    upgrades,
     vaults,
 )
 from app.cli.failures import EXIT_CODE_MEANINGS
@@ -38,18 +45,23 @@ class Group(NamedTuple):
 GROUPS: Sequence[Group] = (
     Group(vaults.group, "vault", None, "Vaults: create, list, show, update, delete, summary."),
     Group(registration_keys.group, "registration-key", None, "Keys with which configuration servers register."),
+    # upgrades adds its command to this group.
     Group(
-        configuration_servers.group,
+        upgrades.group,
         "configuration-server",
         "cs",
         "Configuration servers, one a site. Short: cs.",
     ),
+    # The module that adds the last commands to this group.
     Group(
-        process_servers.group,
+        purges.group,
         "process-server",
         "ps",
         "Process servers, which carry the replication data. Short: ps.",
     ),
+    Group(machines.group, "machine", None, "Source machines, the protected ones: who carries them, and their churn."),
+    Group(jobs.group, "job", None, "Long-running operations: how far they are, how they ended."),
+    Group(releases.group, "release", None, "The release catalogue, by which versions are judged."),
     Group(events.group, "event", None, "What happened, and what is happening."),
     Group(tokens.group, "token", None, "API tokens of operators and portals."),
 )
@@ -78,7 +90,13 @@ def _add_agent(application: typer.Typer) -> None:
         raise typer.Exit(main(context.args))
 
 
-OUTSIDE_THE_API: Sequence[Callable[[typer.Typer], None]] = (server.register, _add_agent)
+ADDED_TO_GROUPS: Sequence[ModuleType] = (capacity, departures)
+"""Modules that add commands to another module's group, which they do when they are imported."""
+
+COMMANDS: Sequence[Callable[[typer.Typer, str], None]] = (releases.add_comparison,)
+"""Commands of the API that belong to no group; each is told the panel of the help it is listed in."""
+
+OUTSIDE_THE_API: Sequence[Callable[[typer.Typer], None]] = (server.register, sizing.register, _add_agent)
 """What is no client of the API: each of these adds its own commands, importing what they run on lazily."""
 
 
@@ -113,6 +131,8 @@ def build(wire: "httpx.BaseTransport | None" = None) -> typer.Typer:
         application.add_typer(group.commands, name=group.name, help=group.about, rich_help_panel=API_PANEL)
         if group.alias:
             application.add_typer(group.commands, name=group.alias, help=group.about, hidden=True)
+    for add_command in COMMANDS:
+        add_command(application, API_PANEL)
     for add_to in OUTSIDE_THE_API:
         add_to(application)
     return application

@@ -127,6 +127,11 @@ class ApiClient:
             response = self._exchange("POST", path, body=body or {}, params=params, headers=headers)
         return self._accepted(response)
 
+    def put(self, path: str, body: Mapping[str, Any], *, etag: str | None = None) -> Answer:
+        """Put a resource as a whole, provided that it still is what `etag` was read with."""
+        headers = {"If-Match": etag} if etag else {}
+        return self._accepted(self._exchange("PUT", path, body=body, headers=headers))
+
     def patch(self, path: str, body: Mapping[str, Any], *, etag: str | None) -> Answer:
         """Change a resource, provided that it still is what `etag` was read with."""
         headers = {"If-Match": etag} if etag else {}
@@ -173,7 +178,8 @@ class ApiClient:
                 remedy="name that address with --url or MUSTER_URL",
             )
         body = _document(response)
-        if body is None and "json" in response.headers.get("Content-Type", ""):
+        # An empty answer (204) may be labelled JSON all the same.
+        if body is None and response.content and "json" in response.headers.get("Content-Type", ""):
             raise CommandError(f"{response.request.url} answered JSON that can't be read")
         return Answer(body=body, text=response.text, etag=response.headers.get("ETag"))
 

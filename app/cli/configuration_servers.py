@@ -1,14 +1,16 @@
 """`muster configuration-server`: the servers that coordinate a site."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
 from app.cli import filters, options, screen
 from app.cli.client import ApiClient, api_path
-from app.cli.formatting import age, plain, relative
+from app.cli.formatting import age, plain, relative, size
 from app.cli.invocation import Invocation, chosen_vault, command, confirm
-from app.cli.screen import Column
+from app.cli.screen import Column, Section
 from app.cli.secret_files import new_secret_file, secret_in
 from app.cli.servers import (
     STATE_COLUMNS,
@@ -153,3 +155,58 @@ def new_passphrase(
         return
     screen.note(f"New passphrase of {plain(server)}. It is shown this once:")
     screen.print_line(secret_in(answer, "passphrase"))
+
+
+class Placement(StrEnum):
+    """Where a process server is to be added."""
+
+    ON_PREMISES = "onPremises"
+    AZURE = "azure"
+
+
+@command(group, "onboarding")
+def onboarding(
+    invocation: Invocation,
+    server: Named,
+    placement: Annotated[
+        Placement, typer.Option("--placement", case_sensitive=False, help="azure: a temporary one for failback.")
+    ] = Placement.ON_PREMISES,
+    vault: options.Vault = None,
+) -> None:
+    """Show how to add a process server: version, download, command lines, steps, prerequisites."""
+    with invocation.connect() as client:
+        path = _path(client, vault, server, "onboarding")
+        found = client.get(path, params={"placement": placement.value}).body
+    if invocation.as_json:
+        screen.print_json(found)
+        return
+    package = [
+        ("Version", f"{plain(found.get('version'))} ({plain(found.get('versionStatus'))})"),
+        ("File", plain(found.get("fileName"))),
+        ("Download", plain(found.get("downloadUrl"))),
+        ("SHA-256", plain(found.get("sha256"))),
+        ("Size", size(found.get("sizeInBytes"))),
+    ]
+    screen.print_details(
+        f"A {plain(found.get('kind'))} process server for {plain(found.get('configurationServer'))}",
+        [Section("Agent package", package)],
+    )
+    lines = found.get("commandLines") or {}
+    for title, texts in (
+        ("Prerequisites", [f"- {plain(text)}" for text in found.get("prerequisites") or []]),
+        ("Steps", [f"{number}. {plain(text)}" for number, text in enumerate(found.get("steps") or [], start=1)]),
+        *((f"Command lines for {os}", _command_lines(lines.get(os.lower()))) for os in ("Linux", "Windows")),
+    ):
+        screen.print_line(f"\n{title}", style="bold")
+        for text in texts:
+            screen.print_line(f"  {text}")
+
+
+def _command_lines(lines: Mapping[str, Any] | None) -> list[str]:
+    """The alternatives apart, so that nobody runs both."""
+    given = lines or {}
+    return [
+        *(plain(given.get(name)) for name in ("download", "verify", "unifiedSetup")),
+        "or, to register only:",
+        plain(given.get("registerOnly")),
+    ]

@@ -69,8 +69,12 @@ class Invocation:
         return ApiClient(self.endpoint, self.wire)
 
 
-def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    group: typer.Typer, name: str, *, panel: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function that takes an Invocation and its own options as the command `name` of `group`.
+
+    `panel` is where the help lists a command that stands among groups.
 
     A CommandError that it raises is explained on standard error and ends with its exit code.
     """
@@ -101,7 +105,7 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
         run.__name__ = function.__name__
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        group.command(name)(run)
+        group.command(name, rich_help_panel=panel)(run)
         return function
 
     return register

@@ -47,7 +47,8 @@ def _path(client: ApiClient, vault: str | None) -> str:
     return api_path("vaults", chosen_vault(client, vault), "process-servers")
 
 
-def _path_of(client: ApiClient, vault: str | None, parent: str | None, server: str) -> str:
+def path_of(client: ApiClient, vault: str | None, parent: str | None, server: str) -> str:
+    """The address of a process server, under its configuration server where that is named."""
     above: tuple[str, ...] = ("vaults", chosen_vault(client, vault))
     if parent is not None:
         above = (*above, "configuration-servers", parent)
@@ -117,7 +118,7 @@ def show(
 ) -> None:
     """Show a process server with its alerts, telemetry and services."""
     with invocation.connect() as client:
-        found = client.get(_path_of(client, vault, configuration_server, server)).body
+        found = client.get(path_of(client, vault, configuration_server, server)).body
         now = client.server_time
     if invocation.as_json:
         screen.print_json(found)
@@ -169,7 +170,7 @@ def update(
                 body["maintenance"]["reason"] = reason
         elif no_maintenance:
             body["maintenance"] = None
-        changed = client.change(_path_of(client, vault, configuration_server, server), body)
+        changed = client.change(path_of(client, vault, configuration_server, server), body)
         now = client.server_time
     if invocation.as_json:
         screen.print_json(changed)

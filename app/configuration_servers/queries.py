@@ -99,6 +99,12 @@ async def is_known(session: AsyncSession, vault_id: uuid.UUID, host_id: str) -> 
     return (await session.execute(statement)).first() is not None
 
 
+async def row_ids(session: AsyncSession, vault_id: uuid.UUID, host_id: str) -> Sequence[uuid.UUID]:
+    """The vault's machine with this host id, not locked; empty when there is none."""
+    statement = select(Host.id).where(Host.vault_id == vault_id, Host.host_id == host_id)
+    return (await session.execute(statement)).scalars().all()
+
+
 async def name_owner(session: AsyncSession, vault_id: uuid.UUID, name: str) -> Any:
     """Host id and address of the configuration server with this name; None when the name is free."""
     statement = (

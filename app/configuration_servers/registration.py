@@ -13,6 +13,7 @@ from app.configuration_servers.service import resource_of
 from app.core import secrets
 from app.core.errors import Conflict, HostRegisteredElsewhere, NameInUseByAnotherHost, RegistrationKeyRefused
 from app.events.service import Resource, record
+from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts import service as hosts
 from app.hosts.service import Gate
@@ -68,9 +69,13 @@ async def _register(
     # Redeemed again: the key may have been revoked while the passphrase was hashed.
     key, vault = await registration_keys.redeem(session, body.registration_key, now)
     await vault_queries.lock(session, vault.id)
+    # Before the host itself: a changed version is judged against all of the server's process servers.
+    family = await host_queries.lock_families(session, await queries.row_ids(session, vault.id, body.host_id))
+    await host_queries.lock_all(session, family)
     host = await host_queries.find(session, vault.id, body.host_id)
     if host is not None:
         server = await _register_again(session, vault, host, body, gate)
+        await compatibility.judge(session, family, now)
         passphrase = None
     else:
         if passphrase is None:
@@ -166,6 +171,9 @@ async def _register_again(
             f"host {body.host_id} ({host.fqdn}) is a process server of vault '{vault.name}'; a machine has one role"
         )
     hosts.refuse_clone(host, body)
+    hosts.record_upgrade(
+        session, resource_of(server), EventType.CONFIGURATION_SERVER_UPGRADED, host, body.agent_version, now
+    )
     hosts.describe(host, body)
     server.updated_at = now
     await queries.set_inbuilt_port(session, server.id, body.data_transfer_port)

@@ -311,5 +311,5 @@ def view_of(
         created_at=server.created_at,
         updated_at=server.updated_at,
         revision=server.revision,
-        **host_members(host, judgement),
+        **host_members(host, judgement, host.agent_version),
     )

@@ -9,6 +9,7 @@
     |- Gone                         410
     |- PreconditionFailed           412
     |- TooLarge                     413
+    |- RangeNotSatisfiable          416
     |- Invalid                      422
     |- TooManyRequests              429     with Retry-After
     `- Unavailable                  503     with Retry-After
@@ -132,11 +133,46 @@ class ProcessServerNotFound(NotFound):
     title = "There is no such process server"
 
 
+class SourceMachineNotFound(NotFound):
+    """No such source machine under the configuration server."""
+
+    code = "source-machine-not-found"
+    title = "There is no such source machine"
+
+
+class JobNotFound(NotFound):
+    """No such job in the vault."""
+
+    code = "job-not-found"
+    title = "There is no such job"
+
+
+class TombstoneNotFound(NotFound):
+    """No purged process server of that name, id or address."""
+
+    code = "tombstone-not-found"
+    title = "There is no such purged process server"
+
+
 class RegistrationKeyNotFound(NotFound):
     """No such registration key in the vault."""
 
     code = "registration-key-not-found"
     title = "There is no such registration key"
+
+
+class ReleaseNotFound(NotFound):
+    """No such release in the catalogue."""
+
+    code = "release-not-found"
+    title = "There is no such release"
+
+
+class AgentPackageNotFound(NotFound):
+    """The version is neither a release that is offered nor a configuration server's."""
+
+    code = "agent-package-not-found"
+    title = "There is no such agent package"
 
 
 class TokenNotFound(NotFound):
@@ -167,6 +203,13 @@ class NameTaken(Conflict):
 
     code = "name-taken"
     title = "The name is taken"
+
+
+class ReleaseExists(Conflict):
+    """The catalogue has the release, and it is not withdrawn."""
+
+    code = "release-exists"
+    title = "The release is in the catalogue"
 
 
 class NameAmbiguous(Conflict):
@@ -232,6 +275,48 @@ class LastAdminToken(Conflict):
     title = "The last admin token can't be deleted"
 
 
+class PurgeBlocked(Conflict):
+    """Something stands against a purge; `blockers` lists all of it."""
+
+    code = "purge-blocked"
+    title = "The process server can't be purged"
+
+
+class DecommissionBlocked(Conflict):
+    """Something stands against leaving in good order; `blockers` lists all of it."""
+
+    code = "decommission-blocked"
+    title = "The process server can't be decommissioned"
+
+
+class TakeoverBlocked(Conflict):
+    """The machine of the process server is alive, or is its configuration server's."""
+
+    code = "takeover-blocked"
+    title = "The process server can't be taken over"
+
+
+class TargetNotFit(Conflict):
+    """The process server named for source machines can't take them; `blockers` lists every reason."""
+
+    code = "target-not-fit"
+    title = "The target can't take the machines"
+
+
+class OverCapacity(Conflict):
+    """The process server would carry more than its limits; `allowOverCapacity` overrides."""
+
+    code = "over-capacity"
+    title = "The process server is full"
+
+
+class JobNotCancellable(Conflict):
+    """The job has ended, or has done something that can't be undone."""
+
+    code = "job-not-cancellable"
+    title = "The job can't be cancelled"
+
+
 class Gone(MusterError):
     """It was there and is not any more."""
 
@@ -268,6 +353,14 @@ class TooLarge(MusterError):
     status = 413
     code = "body-too-large"
     title = "The body is too large"
+
+
+class RangeNotSatisfiable(MusterError):
+    """The range begins behind the end of the file; `Content-Range` has its size."""
+
+    status = 416
+    code = "range-not-satisfiable"
+    title = "Nothing of the file is in this range"
 
 
 class UnsupportedMediaType(MusterError):

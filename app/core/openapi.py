@@ -25,9 +25,15 @@ TAGS = [
     {"name": "registration keys", "description": "Let configuration servers in; valid five days."},
     {"name": "configuration servers", "description": "Each coordinates one site."},
     {"name": "process servers", "description": "Receive, cache and upload replication data."},
+    {"name": "source machines", "description": "The protected machines, each carried by one process server."},
+    {"name": "versions", "description": "The release catalogue, compatibility, and the way to newer releases."},
+    {"name": "sizing", "description": "How many servers a load needs, and of which size."},
     {"name": "events", "description": "What happened, numbered in order."},
+    {"name": "purge", "description": "The end of what is dead, and the way back."},
+    {"name": "jobs", "description": "Long-running operations: how far they are, how they ended."},
     {"name": "tokens", "description": "Access of operators and portals."},
     {"name": "agents", "description": "What the agents on servers call."},
+    {"name": "downloads", "description": "The agent package, served by Muster itself."},
     {"name": "operations", "description": "Liveness, readiness, metrics."},
 ]
 
@@ -43,12 +49,23 @@ def install(app: FastAPI) -> None:
             document = generate()
             schemas = document["components"]["schemas"]
             schemas[Problem.__name__] = Problem.model_json_schema()
+            _unwrap_optional_bodies(document["paths"])
             _restore_examples(schemas)
             _give_pages_examples(schemas)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]
+
+
+def _unwrap_optional_bodies(paths: dict[str, Any]) -> None:
+    """Show the model of a body that may be left out, in place of "the model or null", which has no example."""
+    for operations in paths.values():
+        for operation in operations.values():
+            for media_type in operation.get("requestBody", {}).get("content", {}).values():
+                match media_type["schema"]:
+                    case {"anyOf": [{"$ref": reference}, {"type": "null"}]}:
+                        media_type["schema"] = {"$ref": reference}
 
 
 def _restore_examples(schemas: dict[str, Any]) -> None:

@@ -37,6 +37,13 @@ class Precondition:
                 f"If-Match is {self._if_match[:80]}, the present ETag is {etag(row)}; read it again and retry"
             )
 
+    def check_absent(self, what: str) -> None:
+        """Raises PreconditionFailed when there is a header, `*` too: nothing is there that it could match."""
+        if self._if_match is not None:
+            raise PreconditionFailed(
+                f"If-Match is {self._if_match[:80]}, and {what} does not exist; leave the header out to create it"
+            )
+
 
 def etag(row: Tagged) -> str:
     """The strong entity tag of a revision. What is created again under an old name has other tags."""

@@ -9,6 +9,9 @@ from app.vocabulary import ConnectionState, Health, Severity
 HEARTBEAT_MISSING = "heartbeat-missing"
 """Azure's error 806: no heartbeat from the process server for 15 minutes."""
 
+VERSION_ABOVE = "version-above-configuration-server"
+"""A process server that runs reports a version above its configuration server's (rule 1 of versions)."""
+
 
 class Alert(NamedTuple):
     """A condition that is firing; `value` and `threshold` are in the unit the code implies."""
@@ -46,6 +49,32 @@ def alerts_of(
             ],
             recommended_action="check the server, its network path and the agent service; "
             "purge it if it can't come back",
+        )
+    ]
+
+
+def version_alerts(process_server: str, configuration_server: str, since: datetime | None) -> list[Alert]:
+    """The alert of a process server whose version is above its configuration server's `since` then; None: it is not.
+
+    It stays connected and serves the machines it has, but gets no new ones. Versions are no numbers: `value` and
+    `threshold` are None, and the sentences name both.
+    """
+    if since is None:
+        return []
+    return [
+        Alert(
+            code=VERSION_ABOVE,
+            severity=Severity.WARNING,
+            since=since,
+            value=None,
+            threshold=None,
+            possible_causes=[
+                f"the process server was upgraded to {process_server} ahead of its configuration server",
+                f"the configuration server was brought back to {configuration_server}",
+            ],
+            recommended_action="the process server gets no new machines until this ends: upgrade the configuration "
+            f"server from {configuration_server} to {process_server} or newer, or bring the process server back to "
+            f"{configuration_server}",
         )
     ]
 

@@ -1,8 +1,9 @@
 """The hot path's SQL: one set-based UPDATE for all heartbeats of a batch that change nothing but numbers.
 
-A row is updated only where id and credential match and nothing noteworthy happened: same boot, same version,
-still connected, sequence not going back. Whatever is left over (a wrong credential, a first heartbeat, a
-return, an upgrade, a removed server) matches no row, changes nothing, and is settled by `service.settle`.
+A row is updated only where id and credential match and nothing noteworthy happened: same boot, same version, same
+observed generation, still connected, sequence not going back. Whatever is left over (a wrong credential, a first
+heartbeat, a return, an upgrade, another generation observed, a removed server) matches no row, changes nothing, and
+is settled by `service.settle`.
 
 This is the one place where the two databases differ in SQL.
 """
@@ -25,7 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.connection.rules import bucket_of
 from app.core.db import SQLITE_BUSY_SECONDS, Database, sqlite_pragmas, unavailable
 from app.heartbeats.beats import Beat
-from app.models import Host, ProcessServer, SourceMachine, Tombstone
+from app.models import ConfigurationServer, Host, Job, ProcessServer, SourceMachine, Tombstone
+from app.vocabulary import OPEN_JOB_STATES, JobState, JobType
 
 COMMAND_TIMEOUT_SECONDS = 5.0
 POSTGRESQL_WRITERS = 2
@@ -38,8 +40,7 @@ SET sequence = beat.sequence,
     last_heartbeat_bucket = $11::bigint,
     ip_addresses = COALESCE(beat.ip_addresses::jsonb, h.ip_addresses),
     telemetry = beat.telemetry::jsonb,
-    services = beat.services::jsonb,
-    observed_generation = beat.observed_generation
+    services = beat.services::jsonb
 FROM unnest(
     $1::uuid[], $2::bytea[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[]
 ) WITH ORDINALITY AS beat(
@@ -50,6 +51,7 @@ WHERE h.id = beat.id
   AND h.boot_id = beat.boot_id
   AND h.sequence <= beat.sequence
   AND h.agent_version = beat.agent_version
+  AND h.observed_generation = beat.observed_generation
   AND h.connection_state || '' = 'Connected'
 RETURNING beat.position, h.generation
 """
@@ -73,8 +75,7 @@ SET sequence = beat.sequence,
     last_heartbeat_bucket = ?3,
     ip_addresses = COALESCE(beat.ip_addresses, hosts.ip_addresses),
     telemetry = beat.telemetry,
-    services = beat.services,
-    observed_generation = beat.observed_generation
+    services = beat.services
 FROM (
     SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS digest,
            json_extract(value, '$[2]') AS boot_id, json_extract(value, '$[3]') AS sequence,
@@ -88,6 +89,7 @@ WHERE hosts.id = beat.id
   AND hosts.boot_id = beat.boot_id
   AND hosts.sequence <= beat.sequence
   AND hosts.agent_version = beat.agent_version
+  AND hosts.observed_generation = beat.observed_generation
   AND hosts.connection_state = 'Connected'
 RETURNING hosts.id, hosts.generation
 """
@@ -236,6 +238,18 @@ async def lock_hosts(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -
     return {host.id: host for host in (await session.execute(statement)).scalars()}
 
 
+async def configuration_server_versions(
+    session: AsyncSession, host_row_ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, str]:
+    """The stored version of each of these hosts that is a configuration server's."""
+    statement = (
+        select(Host.id, Host.agent_version)
+        .join(ConfigurationServer, ConfigurationServer.host_row_id == Host.id)
+        .where(Host.id.in_(host_row_ids))
+    )
+    return {row.id: row.agent_version for row in await session.execute(statement)}
+
+
 async def tombstones(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Tombstone]:
     """The tombstones of removed hosts."""
     statement = select(Tombstone).where(Tombstone.host_row_id.in_(host_row_ids))
@@ -265,6 +279,30 @@ async def machine_names(session: AsyncSession, process_server_ids: Sequence[uuid
     return found
 
 
-async def host_of(session: AsyncSession, host_row_id: uuid.UUID) -> Host | None:
-    """A host by its row id."""
-    return (await session.execute(select(Host).where(Host.id == host_row_id))).scalar_one_or_none()
+async def wanted_decommissions(
+    session: AsyncSession, process_server_ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, uuid.UUID]:
+    """The decommission that each process server is asked to carry out: its job, by the process server."""
+    statement = select(Job.resource_id, Job.id).where(
+        Job.resource_id.in_(process_server_ids),
+        Job.type == JobType.DECOMMISSION.value,
+        Job.state.in_([state.value for state in OPEN_JOB_STATES]),
+    )
+    return {row[0]: row[1] for row in await session.execute(statement)}
+
+
+async def lock_queued_decommissions(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> Sequence[Any]:
+    """The decommissions that no agent has taken up, each with its process server's host, locked by rising id."""
+    statement = (
+        select(Job, ProcessServer.host_row_id)
+        .join(ProcessServer, ProcessServer.id == Job.resource_id)
+        .where(
+            ProcessServer.host_row_id.in_(host_row_ids),
+            Job.type == JobType.DECOMMISSION.value,
+            Job.state == JobState.QUEUED.value,
+        )
+        .order_by(Job.id)
+        .with_for_update(key_share=True, of=Job)
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(statement)).all()

@@ -1,14 +1,16 @@
 """Heartbeats on the wire: strict, every field bounded, read once by pydantic's core."""
 
+import uuid
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from app.core.wire import EXAMPLE_TIME, Moment, WireIn, WireOut, with_example
+from app.core.wire import EXAMPLE_ID, EXAMPLE_TIME, Moment, WireIn, WireOut, with_example
 from app.hosts.schemas import Notice
 from app.versions.rules import MAX_VERSION_LENGTH
+from app.vocabulary import JobType
 
 MAX_SERVICES = 64
 MAX_ADDRESSES = 64
@@ -80,6 +82,13 @@ class MaintenanceWanted(WireOut):
     until: Moment | None
 
 
+class ActionWanted(WireOut):
+    """Something the agent is asked to do once."""
+
+    type: Literal[JobType.DECOMMISSION]
+    job: uuid.UUID
+
+
 class DesiredState(WireOut):
     """What the control plane wants of a server, at a generation."""
 
@@ -88,12 +97,14 @@ class DesiredState(WireOut):
             "generation": 4,
             "maintenance": {"isEnabled": False, "until": None},
             "sourceMachines": ["web-01", "web-02"],
+            "actions": [{"type": "decommission", "job": EXAMPLE_ID}],
         }
     )
 
     generation: int
     maintenance: MaintenanceWanted
     source_machines: list[str] = Field(description="Names of the machines that use this process server.")
+    actions: list[ActionWanted] = Field(description="What the agent is asked to do, until the job has ended.")
 
 
 class HeartbeatAnswer(WireOut):
@@ -109,14 +120,6 @@ class HeartbeatAnswer(WireOut):
     desired: DesiredState | None = Field(exclude_if=lambda value: value is None)
     credential: str | None = Field(exclude_if=lambda value: value is None)
     notices: list[Notice]
-
-
-class PurgedMembers(WireOut):
-    """What a removed server's agent learns."""
-
-    purged_at: Moment
-    purged_by: str
-    reason: str
 
 
 READ_HEARTBEAT: Callable[[bytes], Heartbeat] = Heartbeat.__pydantic_validator__.validate_json

@@ -10,18 +10,23 @@ from app.connection import queries as connection_queries
 from app.connection.queries import Affected
 from app.connection.rules import bucket_of
 from app.core import secrets
-from app.core.errors import CredentialRefused, Purged, Unauthenticated
+from app.core.errors import CredentialRefused, Purged
 from app.core.wire import rfc3339
 from app.events.service import record
 from app.heartbeats import queries
 from app.heartbeats.beats import Accepted, Beat, Outcome, parsed
 from app.heartbeats.rules import Order, is_duplicate_identity, order_of
-from app.heartbeats.schemas import DesiredState, MaintenanceWanted, PurgedMembers
+from app.heartbeats.schemas import ActionWanted, DesiredState, MaintenanceWanted
+from app.hosts import compatibility
 from app.hosts import queries as host_queries
+from app.hosts.identity import identify, refused
+from app.hosts.tombstones import purged
+from app.jobs import service as jobs
+from app.jobs.rules import ACKNOWLEDGED_AT
 from app.models import Host, Tombstone
 from app.process_servers.rules import is_in_maintenance
 from app.versions.rules import Version
-from app.vocabulary import ConnectionState, EventType, Health, ResourceKind, Severity
+from app.vocabulary import ConnectionState, EventType, Health, JobType, ResourceKind, Severity
 
 _CONNECTED = {
     ResourceKind.CONFIGURATION_SERVER: EventType.CONFIGURATION_SERVER_CONNECTED,
@@ -53,48 +58,51 @@ async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) ->
     Transitions write their events in this transaction. A refused heartbeat fails alone.
     """
     ids = sorted({beat.host_row_id for beat in beats})
-    hosts = await queries.lock_hosts(session, ids)
+    known = await queries.configuration_server_versions(session, ids)
+    moving = {beat.host_row_id for beat in beats if known.get(beat.host_row_id, _version_of(beat)) != _version_of(beat)}
+    family = await host_queries.lock_families(session, sorted(moving)) if moving else []
+    hosts = await queries.lock_hosts(session, sorted({*ids, *family}))
     removed = await queries.tombstones(session, [host_id for host_id in ids if host_id not in hosts])
     changes: dict[uuid.UUID, list[_Change]] = {}
     outcomes: list[Outcome] = []
+    observing: list[uuid.UUID] = []
     for beat in beats:
         host = hosts.get(beat.host_row_id)
         if host is None:
             outcomes.append(_refuse_removed(removed.get(beat.host_row_id), beat))
         elif await _proves(session, host, beat):
-            changes.setdefault(host.id, []).extend(_apply(host, beat, now))
+            # Another changed it at this very moment: that needs more locks than are held; the next heartbeat has them.
+            keeps_version = host.id in known and host.id not in moving
+            if beat.observed_generation != host.observed_generation:
+                observing.append(host.id)
+            changes.setdefault(host.id, []).extend(_apply(host, beat, now, keeps_version=keeps_version))
             outcomes.append(Accepted(host.generation))
         else:
-            outcomes.append(_refused())
+            outcomes.append(refused())
     noteworthy = [host_id for host_id, found in changes.items() if found]
     if noteworthy:
         for affected in await connection_queries.servers_on(session, noteworthy):
             for change in changes[affected.host_row_id]:
                 _record(session, affected, change, now)
+        await compatibility.judge(session, [*noteworthy, *family], now)
+    if observing:
+        await _take_up_decommissions(session, [hosts[host_id] for host_id in observing], now)
     return outcomes
 
 
-def _refused() -> CredentialRefused:
-    return CredentialRefused("the agent credential is unknown or was replaced; register the server again")
+async def _take_up_decommissions(session: AsyncSession, hosts: Sequence[Host], now: datetime) -> None:
+    """An agent that has observed the generation in which it is asked to leave has begun with it."""
+    observed = {host.id: host.observed_generation for host in hosts}
+    for job, host_row_id in await queries.lock_queued_decommissions(session, list(observed)):
+        if observed[host_row_id] >= job.details.get("generation", 0):
+            jobs.advance(job, now, 0, {ACKNOWLEDGED_AT: rfc3339(now)})
 
 
 def _refuse_removed(tombstone: Tombstone | None, beat: Beat) -> CredentialRefused | Purged:
     """Only the holder of a credential that was valid learns what became of the server."""
     if tombstone is None or beat.digest.hex() not in tombstone.credential_hashes:
-        return _refused()
+        return refused()
     return purged(tombstone)
-
-
-def purged(tombstone: Tombstone) -> Purged:
-    """The error that tells an agent when, by whom and why its server was removed."""
-    members = PurgedMembers(
-        purged_at=tombstone.purged_at, purged_by=tombstone.purged_by, reason=tombstone.reason
-    ).model_dump(mode="json", by_alias=True)
-    return Purged(
-        f"{tombstone.resource_kind.replace('-', ' ')} '{tombstone.name}' was removed at "
-        f"{rfc3339(tombstone.purged_at)} by {tombstone.purged_by}: {tombstone.reason}",
-        **members,
-    )
 
 
 async def _proves(session: AsyncSession, host: Host, beat: Beat) -> bool:
@@ -108,7 +116,11 @@ async def _proves(session: AsyncSession, host: Host, beat: Beat) -> bool:
     return True
 
 
-def _apply(host: Host, beat: Beat, now: datetime) -> list[_Change]:
+def _version_of(beat: Beat) -> str:
+    return str(Version.parse(beat.agent_version))
+
+
+def _apply(host: Host, beat: Beat, now: datetime, *, keeps_version: bool) -> list[_Change]:
     """Put a heartbeat into its host's row. Returns what is worth an event."""
     changes: list[_Change] = []
     order = order_of(beat.boot_id, beat.sequence, host.boot_id, host.sequence)
@@ -143,8 +155,8 @@ def _apply(host: Host, beat: Beat, now: datetime) -> list[_Change]:
     host.last_heartbeat_bucket = bucket_of(now)
     if order is Order.STALE:
         return changes
-    version = str(Version.parse(beat.agent_version))
-    if version != host.agent_version:
+    version = _version_of(beat)
+    if version != host.agent_version and not keeps_version:
         changes.append(
             _Change(
                 _UPGRADED,
@@ -184,7 +196,9 @@ async def desired_states(
 ) -> dict[uuid.UUID, DesiredState]:
     """What is wanted of the process server on each host, at its generation."""
     rows = await queries.desired_rows(session, host_row_ids)
-    machines = await queries.machine_names(session, [row.ProcessServer.id for row in rows])
+    ids = [row.ProcessServer.id for row in rows]
+    machines = await queries.machine_names(session, ids)
+    decommissions = await queries.wanted_decommissions(session, ids)
     found: dict[uuid.UUID, DesiredState] = {}
     for host_row_id, generation, server in rows:
         is_enabled = is_in_maintenance(server.is_drained, server.maintenance_until, now)
@@ -194,8 +208,13 @@ async def desired_states(
                 is_enabled=is_enabled, until=server.maintenance_until if is_enabled else None
             ),
             source_machines=machines.get(server.id, []),
+            actions=_actions(decommissions.get(server.id)),
         )
     return found
+
+
+def _actions(decommission: uuid.UUID | None) -> list[ActionWanted]:
+    return [] if decommission is None else [ActionWanted(type=JobType.DECOMMISSION, job=decommission)]
 
 
 async def desired_state(session: AsyncSession, credential: str | None, now: datetime) -> DesiredState:
@@ -203,18 +222,7 @@ async def desired_state(session: AsyncSession, credential: str | None, now: date
 
     Raises Unauthenticated without one, CredentialRefused for an unknown one, Purged for a removed server.
     """
-    if credential is None:
-        raise Unauthenticated("send the agent credential as 'Authorization: Bearer <id.secret>'")
-    presented = secrets.parse(credential)
-    if presented is None:
-        raise _refused()
-    host = await queries.host_of(session, presented.id)
-    if host is None:
-        tombstone = (await queries.tombstones(session, [presented.id])).get(presented.id)
-        if tombstone is not None and presented.digest.hex() in tombstone.credential_hashes:
-            raise purged(tombstone)
-        raise _refused()
-    is_current = host.credential_hash is not None and secrets.same(host.credential_hash, presented.digest)
-    if not is_current and not await host_queries.unused_credential(session, host.id, presented.digest):
-        raise _refused()
-    return (await desired_states(session, [host.id], now))[host.id]
+    known = await identify(session, credential)
+    if isinstance(known, Tombstone):
+        raise purged(known)
+    return (await desired_states(session, [known.id], now))[known.id]

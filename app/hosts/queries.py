@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
-from app.models import Host, IssuedCredential
+from app.models import ConfigurationServer, Host, IssuedCredential, ProcessServer, Tombstone
+from app.vocabulary import ServerKind
 
 MAX_UNUSED_CREDENTIALS = 256
 
@@ -28,6 +30,62 @@ async def lock(session: AsyncSession, host_row_id: uuid.UUID) -> Host:
         .execution_options(populate_existing=True)
     )
     return (await session.execute(statement)).scalar_one()
+
+
+async def by_row_id(session: AsyncSession, host_row_id: uuid.UUID) -> Host | None:
+    """A host by its row id, fresh and not locked; None when it was removed."""
+    statement = select(Host).where(Host.id == host_row_id).execution_options(populate_existing=True)
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def tombstone_of(session: AsyncSession, host_row_id: uuid.UUID) -> Tombstone | None:
+    """What is left of a removed host."""
+    return (await session.execute(select(Tombstone).where(Tombstone.host_row_id == host_row_id))).scalar_one_or_none()
+
+
+async def lock_families(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
+    """Lock the configuration servers that run on hosts, by rising id, so that no process server joins them.
+
+    Returns the hosts of all their process servers, the inbuilt ones' (their own) among them, not locked yet.
+    """
+    servers = (
+        select(ConfigurationServer.id)
+        .where(ConfigurationServer.host_row_id.in_(host_row_ids))
+        .order_by(ConfigurationServer.id)
+        .with_for_update(key_share=True)
+    )
+    locked = (await session.execute(servers)).scalars().all()
+    members = select(ProcessServer.host_row_id).where(ProcessServer.configuration_server_id.in_(locked))
+    return (await session.execute(members)).scalars().all()
+
+
+async def lock_all(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> None:
+    """Lock hosts by rising id, as heartbeats do."""
+    await session.execute(
+        select(Host.id).where(Host.id.in_(host_row_ids)).order_by(Host.id).with_for_update(key_share=True)
+    )
+
+
+async def with_configuration_server_version(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> Sequence[Any]:
+    """The process servers on hosts, each with its host and the version of its configuration server, by rising id.
+
+    Inbuilt ones are left out: they share their configuration server's host.
+    """
+    of_server = aliased(Host)
+    statement = (
+        select(
+            ProcessServer,
+            Host,
+            ConfigurationServer.name.label("configuration_server"),
+            of_server.agent_version.label("configuration_server_version"),
+        )
+        .join(Host, ProcessServer.host_row_id == Host.id)
+        .join(ConfigurationServer, ProcessServer.configuration_server_id == ConfigurationServer.id)
+        .join(of_server, ConfigurationServer.host_row_id == of_server.id)
+        .where(Host.id.in_(host_row_ids), ProcessServer.kind != ServerKind.INBUILT.value)
+        .order_by(ProcessServer.id)
+    )
+    return (await session.execute(statement)).all()
 
 
 async def add_credential(session: AsyncSession, credential: IssuedCredential) -> None:
@@ -69,6 +127,24 @@ async def credential_hashes(session: AsyncSession, host_row_ids: Sequence[uuid.U
         if digest is not None:
             found[host_row_id].append(digest.hex())
     return found
+
+
+async def blocking_tombstone(
+    session: AsyncSession, configuration_server_id: uuid.UUID, host_id: str
+) -> Tombstone | None:
+    """The tombstone that keeps a purged machine from registering with a configuration server again."""
+    statement = (
+        select(Tombstone)
+        .where(
+            Tombstone.configuration_server_id == configuration_server_id,
+            Tombstone.host_id == host_id,
+            Tombstone.blocks_registration.is_(True),
+            Tombstone.readmitted_at.is_(None),
+        )
+        .order_by(Tombstone.id.desc())
+        .limit(1)
+    )
+    return (await session.execute(statement)).scalar_one_or_none()
 
 
 async def delete_unused_before(session: AsyncSession, moment: datetime) -> int:

@@ -12,10 +12,11 @@ from app.core.clock import Clock
 from app.core.db import Database, add_unique
 from app.core.errors import DuplicateIdentity, HostRegisteredElsewhere
 from app.core.settings import Settings
+from app.events.service import Resource, record
 from app.hosts import queries
 from app.hosts.schemas import HeartbeatTerms, HostRegister, Notice
 from app.models import Host, IssuedCredential
-from app.vocabulary import CONTROL_PORT, DEFAULT_DATA_TRANSFER_PORT, ConnectionState, Health
+from app.vocabulary import CONTROL_PORT, DEFAULT_DATA_TRANSFER_PORT, ConnectionState, EventType, Health
 
 
 class Gate(NamedTuple):
@@ -79,6 +80,25 @@ def describe(host: Host, body: HostRegister) -> None:
     host.ip_addresses = list(body.ip_addresses)
     host.os = _known(body.os)
     host.hardware = _known(body.hardware)
+
+
+def record_upgrade(
+    session: AsyncSession, resource: Resource, event_type: EventType, host: Host, version: str, now: datetime
+) -> None:
+    """Write the event of a version that differs from the host's; the words are those of an upgrade by heartbeat."""
+    if version == host.agent_version:
+        return
+    kind = resource.kind.value.replace("-", " ")
+    record(
+        session,
+        host.vault_id,
+        now,
+        event_type,
+        resource,
+        actor=f"agent:{resource.name}",
+        message=f"{kind} {resource.name} went from version {host.agent_version} to {version}",
+        data={"previousVersion": host.agent_version, "agentVersion": version},
+    )
 
 
 def _known(model: Any) -> dict[str, Any]:

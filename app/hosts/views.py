@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from app.health.rules import Alert, alerts_of
+from app.health.rules import Alert, alerts_of, version_alerts
 from app.hosts.schemas import HealthErrorView, TelemetryView
 from app.models import Host
 from app.versions.rules import CatalogueEntry, Version, newest, status_of
@@ -26,10 +26,13 @@ class Judgement(NamedTuple):
         latest = newest(self.catalogue)
         return latest is not None and Version.parse(version) < latest
 
-    def health_errors(self, host: Host) -> list[HealthErrorView]:
-        """The alerts that are firing on a host."""
+    def health_errors(self, host: Host, configuration_server_version: str) -> list[HealthErrorView]:
+        """The alerts that are firing on a host, whose configuration server has this version."""
         state = ConnectionState(host.connection_state)
-        alerts = alerts_of(state, host.last_heartbeat_at, self.now, self.timeout_seconds)
+        alerts = [
+            *alerts_of(state, host.last_heartbeat_at, self.now, self.timeout_seconds),
+            *version_alerts(host.agent_version, configuration_server_version, host.version_above_since),
+        ]
         return [_health_error(alert) for alert in alerts]
 
 
@@ -45,7 +48,7 @@ def telemetry_of(host: Host) -> TelemetryView:
     )
 
 
-def host_members(host: Host, judgement: Judgement) -> dict[str, Any]:
+def host_members(host: Host, judgement: Judgement, configuration_server_version: str) -> dict[str, Any]:
     """The members that configuration servers and process servers share."""
     return {
         "host_id": host.host_id,
@@ -60,7 +63,7 @@ def host_members(host: Host, judgement: Judgement) -> dict[str, Any]:
         "last_heartbeat": host.last_heartbeat_at,
         "sequence": host.sequence,
         "health": host.health,
-        "health_errors": judgement.health_errors(host),
+        "health_errors": judgement.health_errors(host, configuration_server_version),
         "telemetry": telemetry_of(host),
         "services": host.services or {},
         "generation": host.generation,

@@ -6,6 +6,7 @@ vaults
 |  |- process_servers ------- hosts     (an inbuilt process server shares its configuration server's host)
 |  |  `- source_machines
 |- events, event_counters               the record of what happened
+|- jobs                                 long-running operations
 `- tombstones                           removed servers, so that their agents learn of it
 
 api_tokens                              operators' access; one vault or all
@@ -24,7 +25,7 @@ from app.models.access import (
     RegistrationKey,
 )
 from app.models.base import Base
-from app.models.record import Event, EventCounter, MonitorWatermark, Outage, Tombstone
+from app.models.record import Event, EventCounter, Job, MonitorWatermark, Outage, Tombstone
 from app.models.releases import Release
 from app.models.servers import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
 
@@ -38,6 +39,7 @@ __all__ = [
     "Host",
     "IdempotentAnswer",
     "IssuedCredential",
+    "Job",
     "MonitorWatermark",
     "Outage",
     "ProcessServer",

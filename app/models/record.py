@@ -8,7 +8,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import NAME_LENGTH, Base, BigIdentity, Identified, one_of, short_string
-from app.vocabulary import ResourceKind, Severity
+from app.vocabulary import JobState, JobType, ResourceKind, Severity
 
 
 class EventCounter(Base):
@@ -64,8 +64,43 @@ class Tombstone(Identified, Base):
     purged_at: Mapped[datetime]
     purged_by: Mapped[str] = mapped_column(short_string())
     reason: Mapped[str] = mapped_column(short_string(2000))
+    ip_addresses: Mapped[list[str]] = mapped_column(default=list)
+    blocks_registration: Mapped[bool] = mapped_column(default=False)
+    """A purged machine stays out until it is readmitted; one that left in good order may come back."""
+    readmitted_at: Mapped[datetime | None]
+    readmitted_by: Mapped[str | None] = mapped_column(short_string())
 
     __table_args__ = (one_of("resource_kind", ResourceKind), Index(None, "vault_id", "host_id"))
+
+
+class Job(Identified, Base):
+    """A long-running operation: who asked, how far it is, how it ended. It lives here, so it outlives a restart."""
+
+    __tablename__ = "jobs"
+
+    vault_id: Mapped[uuid.UUID]
+    type: Mapped[str] = mapped_column(short_string(32))
+    state: Mapped[str] = mapped_column(short_string(16))
+    progress_percentage: Mapped[int] = mapped_column(default=0)
+    resource_kind: Mapped[str] = mapped_column(short_string(32))
+    resource_id: Mapped[uuid.UUID]
+    resource_name: Mapped[str] = mapped_column(short_string(NAME_LENGTH))
+    target: Mapped[str | None] = mapped_column(short_string(NAME_LENGTH))
+    """Name of the process server that machines go to, where the operation has one."""
+    requested_by: Mapped[str] = mapped_column(short_string())
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    error: Mapped[dict[str, Any] | None]
+    details: Mapped[dict[str, Any]]
+
+    __table_args__ = (
+        one_of("type", JobType),
+        one_of("state", JobState),
+        one_of("resource_kind", ResourceKind),
+        Index(None, "vault_id", "id"),
+        Index(None, "resource_id", "state"),
+    )
 
 
 class MonitorWatermark(Base):

@@ -16,5 +16,6 @@ class Release(Identified, Base):
     version: Mapped[str] = mapped_column(short_string(32), unique=True)
     name: Mapped[str] = mapped_column(short_string())
     released_on: Mapped[date | None] = mapped_column(Date())
+    support_ends_on: Mapped[date | None] = mapped_column(Date())
     is_withdrawn: Mapped[bool] = mapped_column(default=False)
     needs_security_update: Mapped[bool] = mapped_column(default=False)

@@ -46,6 +46,8 @@ class Host(Identified, Base):
     connection_changed_at: Mapped[datetime]
     health: Mapped[str] = mapped_column(short_string(16), default=Health.CRITICAL.value)
     agent_version: Mapped[str] = mapped_column(short_string(32))
+    version_above_since: Mapped[datetime | None]
+    """Since when its process server's version is above the configuration server's; NULL while it is not."""
     fqdn: Mapped[str] = mapped_column(short_string())
     ip_addresses: Mapped[list[str]]
     os: Mapped[dict[str, Any]]
@@ -104,6 +106,10 @@ class ProcessServer(Identified, Revised, Base):
     """Policy: takes no new machines and its alerts are muted until `maintenance_until`."""
     maintenance_until: Mapped[datetime | None]
     maintenance_reason: Mapped[str | None] = mapped_column(short_string(2000))
+    takeover_until: Mapped[datetime | None]
+    """Until then a rebuilt machine (same name, new host id) may register and take this server's place."""
+    takeover_host_id: Mapped[str | None] = mapped_column(short_string(64))
+    """The only host id the approval is for; NULL for any."""
 
     __table_args__ = (
         UniqueConstraint("configuration_server_id", "name"),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select, String, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.access.scope import named
 from app.core.pagination import PageRequest, choose_order, fetch_page
@@ -23,10 +24,18 @@ _MACHINES = (
     .scalar_subquery()
     .label("source_machine_count")
 )
+_SERVERS_HOST = aliased(Host)
 _READ = (
-    select(ProcessServer, Host, ConfigurationServer.name.label("configuration_server"), _MACHINES)
+    select(
+        ProcessServer,
+        Host,
+        ConfigurationServer.name.label("configuration_server"),
+        _MACHINES,
+        _SERVERS_HOST.agent_version.label("configuration_server_version"),
+    )
     .join(Host, ProcessServer.host_row_id == Host.id)
     .join(ConfigurationServer, ProcessServer.configuration_server_id == ConfigurationServer.id)
+    .join(_SERVERS_HOST, ConfigurationServer.host_row_id == _SERVERS_HOST.id)
 )
 
 
@@ -109,14 +118,12 @@ async def of_host(session: AsyncSession, host_row_id: uuid.UUID) -> ProcessServe
     return (await session.execute(statement)).scalar_one_or_none()
 
 
-async def name_owner(session: AsyncSession, configuration_server_id: uuid.UUID, name: str) -> Any:
-    """Host id and address of the process server with this name; None when the name is free."""
-    statement = (
-        select(Host.host_id, Host.fqdn)
-        .join(ProcessServer, ProcessServer.host_row_id == Host.id)
-        .where(ProcessServer.configuration_server_id == configuration_server_id, ProcessServer.name == name)
+async def name_owner(session: AsyncSession, configuration_server_id: uuid.UUID, name: str) -> ProcessServer | None:
+    """The process server with this name; None when the name is free."""
+    statement = select(ProcessServer).where(
+        ProcessServer.configuration_server_id == configuration_server_id, ProcessServer.name == name
     )
-    return (await session.execute(statement)).one_or_none()
+    return (await session.execute(statement)).scalar_one_or_none()
 
 
 async def with_passphrase_tag(session: AsyncSession, tag: str) -> Sequence[Any]:

@@ -12,19 +12,21 @@ from app.access.idempotency import Once
 from app.core import secrets
 from app.core.errors import (
     HostRegisteredElsewhere,
-    NameInUseByAnotherHost,
     PassphraseRefused,
     VersionAboveConfigurationServer,
 )
 from app.events.service import record
+from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts import service as hosts
 from app.hosts.schemas import Notice
 from app.hosts.service import Gate
+from app.hosts.tombstones import purged
 from app.models import ConfigurationServer, Host, ProcessServer
 from app.process_servers import queries
 from app.process_servers.schemas import ProcessServerRegister, ProcessServerRegistered
 from app.process_servers.service import resource_of
+from app.process_servers.takeover import inherit
 from app.versions import queries as version_queries
 from app.versions.rules import Version, is_compatible, newest, status_of
 from app.vocabulary import EventType, VersionStatus
@@ -122,9 +124,18 @@ async def _register(
             configurationServerVersion=row.agent_version,
         )
     host = await host_queries.find(session, server.vault_id, body.host_id)
-    is_new = host is None
+    is_new = False
     if host is None:
-        host, process_server = await _register_first(session, server, body, gate)
+        tombstone = await host_queries.blocking_tombstone(session, server.id, body.host_id)
+        if tombstone is not None:
+            # Neither its credential nor the passphrase lets a purged machine back (domain section 5).
+            raise purged(tombstone)
+        owner = await queries.name_owner(session, server.id, body.name)
+        if owner is not None:
+            host, process_server = await inherit(session, server, owner, body, now)
+        else:
+            host, process_server = await _register_first(session, server, body, gate)
+            is_new = True
     else:
         process_server = await _register_again(session, server, host, body, gate)
     return ProcessServerRegistered(
@@ -147,12 +158,6 @@ async def _register_first(
     session: AsyncSession, server: ConfigurationServer, body: ProcessServerRegister, gate: Gate
 ) -> tuple[Host, ProcessServer]:
     now = gate.clock.now()
-    owner = await queries.name_owner(session, server.id, body.name)
-    if owner is not None:
-        raise NameInUseByAnotherHost(
-            f"process server '{body.name}' of configuration server '{server.name}' is another machine "
-            f"(host {owner.host_id}, {owner.fqdn}); choose another name, or remove that server first"
-        )
     host = hosts.new_host(server.vault_id, body, now)
     await hosts.add_host(session, host)
     process_server = ProcessServer(
@@ -194,7 +199,11 @@ async def _register_again(
             f"configuration server than '{server.name}'; remove it there first"
         )
     hosts.refuse_clone(host, body)
+    hosts.record_upgrade(
+        session, resource_of(process_server), EventType.PROCESS_SERVER_UPGRADED, host, body.agent_version, now
+    )
     hosts.describe(host, body)
+    await compatibility.judge(session, [host.id], now)
     process_server.data_transfer_port = body.data_transfer_port
     process_server.updated_at = now
     record(

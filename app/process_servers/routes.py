@@ -22,6 +22,8 @@ from app.core.errors import (
     PassphraseRefused,
     PreconditionFailed,
     ProcessServerNotFound,
+    Purged,
+    TakeoverBlocked,
     TooManyRequests,
     VaultNotFound,
     VersionAboveConfigurationServer,
@@ -31,7 +33,7 @@ from app.core.preconditions import IfMatch, tagged
 from app.core.settings import Timeout
 from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
-from app.process_servers import registration, service
+from app.process_servers import registration, service, takeover
 from app.process_servers.queries import Filters
 from app.process_servers.schemas import (
     ProcessServerRef,
@@ -39,6 +41,8 @@ from app.process_servers.schemas import (
     ProcessServerRegistered,
     ProcessServerUpdate,
     ProcessServerView,
+    TakeoverApproval,
+    TakeoverView,
 )
 from app.vocabulary import ConnectionState, Health, ServerKind, VersionStatus
 
@@ -80,6 +84,7 @@ Narrowing = Annotated[Filters, Depends(_filters)]
             DuplicateIdentity,
             IdempotencyKeyReused,
             TooManyRequests,
+            Purged,
             body=True,
             token=False,
         ),
@@ -244,3 +249,40 @@ async def update_vault_process_server(
     """Friendly name and maintenance; fields left out stay as they are."""
     view = await service.update(session, principal, vault, None, ps, body, precondition, now, timeout)
     return tagged(response, view)
+
+
+@router.post(
+    _NESTED + "/{ps}/takeover",
+    summary="Approve a takeover",
+    operation_id="approveTakeover",
+    responses=errors(VaultNotFound, ConfigurationServerNotFound, ProcessServerNotFound, TakeoverBlocked, body=True),
+)
+async def approve_takeover(
+    vault: VaultRef,
+    cs: ConfigurationServerRef,
+    ps: ProcessServerRef,
+    principal: Operator,
+    session: WriteSession,
+    now: Now,
+    body: TakeoverApproval | None = None,
+) -> TakeoverView:
+    """A rebuilt machine (same name, new host id) may register once and inherits id, source machines and history."""
+    return await takeover.approve(session, principal, vault, cs, ps, body or TakeoverApproval(), now)
+
+
+@router.post(
+    _ACROSS + "/{ps}/takeover",
+    summary="Approve a takeover in the vault",
+    operation_id="approveVaultTakeover",
+    responses=errors(VaultNotFound, ProcessServerNotFound, NameAmbiguous, TakeoverBlocked, body=True),
+)
+async def approve_vault_takeover(
+    vault: VaultRef,
+    ps: ProcessServerRef,
+    principal: Operator,
+    session: WriteSession,
+    now: Now,
+    body: TakeoverApproval | None = None,
+) -> TakeoverView:
+    """A rebuilt machine (same name, new host id) may register once and inherits id, source machines and history."""
+    return await takeover.approve(session, principal, vault, None, ps, body or TakeoverApproval(), now)

@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 from fastapi import Path
 from pydantic import Field
 
-from app.core.wire import EXAMPLE_ID, LongText, Moment, Storable, Text, WireIn, WireOut, with_example
+from app.core.wire import EXAMPLE_ID, EXAMPLE_TIME, LongText, Moment, Storable, Text, WireIn, WireOut, with_example
 from app.hosts.schemas import EXAMPLE_REGISTRATION, EXAMPLE_SERVER, HostRegister, Registered, ServerView
 from app.vocabulary import ServerKind
+
+MAX_TAKEOVER_HOURS = 30 * 24
 
 ProcessServerRef = Annotated[
     str, Path(max_length=64, description="Name or id of the process server.", examples=["ps-ams-01"])
@@ -68,6 +70,37 @@ class ProcessServerUpdate(WireIn):
 
     friendly_name: Annotated[Text, Field(min_length=1)] | None = None
     maintenance: MaintenanceUpdate | None = None
+
+
+class TakeoverApproval(WireIn):
+    """A rebuilt machine may take this process server's place: the one with `hostId`, or whichever comes first."""
+
+    model_config = with_example({"hostId": "0192f0c9-1d2e-7cc3-98c4-dc0c0c07398f", "validHours": 24})
+
+    host_id: Annotated[Text, Field(min_length=1, max_length=64, description="The new host id, if known.")] | None = None
+    valid_hours: Annotated[int, Field(ge=1, le=MAX_TAKEOVER_HOURS, strict=True)] = 24
+
+
+class TakeoverView(WireOut):
+    """An approval that is waiting for its machine; it is used up by the first registration that fits."""
+
+    model_config = with_example(
+        {
+            "id": EXAMPLE_ID,
+            "name": "ps-ams-01",
+            "configurationServer": "cs-ams-01",
+            "presentHostId": "0192f0c1-7b1e-7cc3-98c4-dc0c0c07398f",
+            "hostId": "0192f0c9-1d2e-7cc3-98c4-dc0c0c07398f",
+            "until": EXAMPLE_TIME,
+        }
+    )
+
+    id: uuid.UUID
+    name: str
+    configuration_server: str
+    present_host_id: str
+    host_id: str | None
+    until: Moment
 
 
 class MaintenanceView(WireOut):

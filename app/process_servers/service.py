@@ -176,6 +176,7 @@ def view_of(
     host: Host,
     configuration_server: str,
     source_machine_count: int,
+    configuration_server_version: str,
     *,
     judgement: Judgement,
 ) -> ProcessServerView:
@@ -193,7 +194,7 @@ def view_of(
         created_at=server.created_at,
         updated_at=server.updated_at,
         revision=server.revision,
-        **host_members(host, judgement),
+        **host_members(host, judgement, configuration_server_version),
     )
 
 

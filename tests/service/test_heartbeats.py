@@ -68,6 +68,7 @@ async def test_the_desired_state_comes_only_while_the_agent_is_behind(
         "generation": 1,
         "maintenance": {"isEnabled": False, "until": None},
         "sourceMachines": [],
+        "actions": [],
     }
     assert "desired" not in (await site.beat(server, 2, observedGeneration=1)).json()
     async with database.write() as session:

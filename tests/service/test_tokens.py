@@ -1,5 +1,6 @@
 """API tokens: who may do what, where, until when."""
 
+import re
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -35,17 +36,44 @@ LEAST: dict[str, str] = {
     "readVaultProcessServer": READER,
     "updateProcessServer": OPERATOR,
     "updateVaultProcessServer": OPERATOR,
+    "previewPurge": READER,
+    "previewVaultPurge": READER,
+    "purgeInBulk": OPERATOR,
+    "purgeProcessServer": OPERATOR,
+    "purgeVaultProcessServer": OPERATOR,
+    "readmitProcessServer": OPERATOR,
+    "readmitVaultProcessServer": OPERATOR,
+    "approveTakeover": OPERATOR,
+    "approveVaultTakeover": OPERATOR,
+    "decommissionProcessServer": OPERATOR,
+    "decommissionVaultProcessServer": OPERATOR,
+    "listSourceMachines": READER,
+    "putSourceMachine": OPERATOR,
+    "readSourceMachine": READER,
+    "deleteSourceMachine": OPERATOR,
     "listEvents": READER,
+    "listJobs": READER,
+    "readJob": READER,
+    "cancelJob": OPERATOR,
+    "listReleases": READER,
+    "addRelease": ADMIN,
+    "withdrawRelease": ADMIN,
+    "compareVersions": READER,
+    "planUpgrade": READER,
+    "recommendSizing": READER,
+    "readCapacity": READER,
     "createToken": ADMIN,
     "listTokens": ADMIN,
     "deleteToken": ADMIN,
+    "readOnboarding": READER,
+    "downloadAgentPackage": NONE,
     "readLiveness": NONE,
     "readReadiness": NONE,
     "readMetrics": NONE,
 }
 """The least role of each operation. A new operation must be entered here, or the test below fails."""
 
-AGENTS = {"registerConfigurationServer", "registerProcessServer", "sendHeartbeat", "readDesiredState"}
+AGENTS = {"registerConfigurationServer", "registerProcessServer", "sendHeartbeat", "readDesiredState", "sayGoodbye"}
 """Operations for agents: an operator's token, even an admin's, is no identity there."""
 
 
@@ -54,7 +82,7 @@ async def _call(client: httpx.AsyncClient, document: dict[str, Any], operation_i
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if operation["operationId"] == operation_id:
-                filled = path.replace("{token}", str(uuid.uuid4())).replace("{key}", str(uuid.uuid4()))
+                filled = re.sub(r"\{(token|key|job)\}", lambda _: str(uuid.uuid4()), path)
                 filled = filled.replace("{", "no-").replace("}", "")
                 body = _example(document, operation) if "requestBody" in operation else None
                 return await client.request(method.upper(), filled, json=body)

@@ -1,0 +1,1 @@
+"""What a configuration server's process servers carry, could carry, and lack."""

@@ -1,0 +1,1 @@
+"""Adding a process server: what to install, from where, with which command line; and the download itself."""

@@ -1,0 +1,1 @@
+"""Source machines: the protected machines, each carried by exactly one process server."""

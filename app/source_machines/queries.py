@@ -1,0 +1,137 @@
+"""SQL of source machines."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.access.scope import named
+from app.core.pagination import PageRequest, choose_order, fetch_page
+from app.models import ConfigurationServer, Host, Job, ProcessServer, SourceMachine
+from app.vocabulary import OPEN_JOB_STATES, JobType
+
+ORDERS: dict[str, Sequence[Any]] = {"name": (SourceMachine.name,), "createdAt": (SourceMachine.id,)}
+
+_READ = select(SourceMachine, ProcessServer.name.label("process_server")).join(
+    ProcessServer, SourceMachine.process_server_id == ProcessServer.id
+)
+
+
+class Totals(NamedTuple):
+    """Source machines and their churn in bytes per day."""
+
+    machines: int
+    churn: int
+
+
+async def configuration_server(session: AsyncSession, vault_id: uuid.UUID, ref: str) -> ConfigurationServer | None:
+    """A configuration server by name or id."""
+    statement = select(ConfigurationServer).where(
+        ConfigurationServer.vault_id == vault_id, named(ConfigurationServer.id, ConfigurationServer.name, ref)
+    )
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def read(session: AsyncSession, server_id: uuid.UUID, ref: str) -> Any:
+    """A machine by name or id and its process server's name; None when there is none."""
+    statement = _READ.where(
+        SourceMachine.configuration_server_id == server_id, named(SourceMachine.id, SourceMachine.name, ref)
+    )
+    return (await session.execute(statement)).one_or_none()
+
+
+async def list_machines(
+    session: AsyncSession,
+    server_id: uuid.UUID,
+    paging: PageRequest,
+    *,
+    order_by: str,
+    process_server: str | None,
+    q: str | None,
+) -> tuple[Sequence[Any], str | None]:
+    """One page of a configuration server's machines."""
+    statement = _READ.where(SourceMachine.configuration_server_id == server_id)
+    if process_server is not None:
+        statement = statement.where(named(ProcessServer.id, ProcessServer.name, process_server))
+    if q:
+        statement = statement.where(
+            or_(
+                SourceMachine.name.icontains(q, autoescape=True),
+                SourceMachine.friendly_name.icontains(q, autoescape=True),
+            )
+        )
+    return await fetch_page(session, statement, choose_order(ORDERS, order_by, within=server_id), paging)
+
+
+async def process_server(session: AsyncSession, server_id: uuid.UUID, ref: str) -> ProcessServer | None:
+    """A process server of the configuration server by name or id."""
+    statement = select(ProcessServer).where(
+        ProcessServer.configuration_server_id == server_id, named(ProcessServer.id, ProcessServer.name, ref)
+    )
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def lock_process_servers(session: AsyncSession, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, ProcessServer]:
+    """Process servers by id, fresh and locked by rising id."""
+    statement = (
+        select(ProcessServer)
+        .where(ProcessServer.id.in_(ids))
+        .order_by(ProcessServer.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return {server.id: server for server in (await session.execute(statement)).scalars()}
+
+
+async def lock_hosts(session: AsyncSession, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Host]:
+    """Hosts by id, fresh and locked by rising id as heartbeats lock them."""
+    statement = (
+        select(Host)
+        .where(Host.id.in_(ids))
+        .order_by(Host.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return {host.id: host for host in (await session.execute(statement)).scalars()}
+
+
+async def target(session: AsyncSession, process_server_id: uuid.UUID) -> Any:
+    """What decides whether a process server takes machines: its host, its configuration server's version, its leave."""
+    of_server = aliased(Host)
+    leave = exists().where(
+        Job.resource_id == ProcessServer.id,
+        Job.type == JobType.DECOMMISSION.value,
+        Job.state.in_([state.value for state in OPEN_JOB_STATES]),
+    )
+    statement = (
+        select(Host, of_server.agent_version.label("configuration_server_version"), leave.label("is_leaving"))
+        .select_from(ProcessServer)
+        .join(Host, ProcessServer.host_row_id == Host.id)
+        .join(ConfigurationServer, ProcessServer.configuration_server_id == ConfigurationServer.id)
+        .join(of_server, ConfigurationServer.host_row_id == of_server.id)
+        .where(ProcessServer.id == process_server_id)
+    )
+    return (await session.execute(statement)).one()
+
+
+async def totals(session: AsyncSession, process_server_id: uuid.UUID) -> Totals:
+    """What a process server carries."""
+    statement = select(func.count(), func.coalesce(func.sum(SourceMachine.churn_bytes_per_day), 0)).where(
+        SourceMachine.process_server_id == process_server_id
+    )
+    row = (await session.execute(statement)).one()
+    return Totals(int(row[0]), int(row[1]))
+
+
+async def lock_all_of(session: AsyncSession, process_server_id: uuid.UUID) -> Sequence[SourceMachine]:
+    """The machines of a process server, locked by rising id."""
+    statement = (
+        select(SourceMachine)
+        .where(SourceMachine.process_server_id == process_server_id)
+        .order_by(SourceMachine.id)
+        .with_for_update(key_share=True)
+    )
+    return (await session.execute(statement)).scalars().all()

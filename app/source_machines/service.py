@@ -1,0 +1,376 @@
+"""What can be done with source machines.
+
+Every change of a configuration server's machines holds that server's row lock: changes take turns, so what a process
+server carries can't change between the look at its limits and the commit.
+
+For those who move whole loads (purge, decommission): `fit_problems` tells why a target can't take the machines of
+another process server, `move_all` moves them.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.principals import Principal
+from app.access.scope import vault_in_scope
+from app.configuration_servers import queries as configuration_server_queries
+from app.core.errors import ConfigurationServerNotFound, ProcessServerNotFound, SourceMachineNotFound
+from app.core.pagination import PageRequest
+from app.core.preconditions import Precondition
+from app.core.wire import Page
+from app.events.service import Resource, record
+from app.models import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
+from app.sizing.tiers import Load
+from app.source_machines import capacity, queries
+from app.source_machines.rules import Excess
+from app.source_machines.schemas import SourceMachinePut, SourceMachineView
+from app.source_machines.views import view_of
+from app.versions import queries as version_queries
+from app.vocabulary import EventType, ResourceKind, Severity
+
+
+class Put(NamedTuple):
+    """A machine as it was put, and whether it is new."""
+
+    view: SourceMachineView
+    is_new: bool
+
+
+def resource_of(machine: SourceMachine) -> Resource:
+    """How events name a source machine."""
+    return Resource(ResourceKind.SOURCE_MACHINE, machine.id, machine.name)
+
+
+async def fit_problems(
+    session: AsyncSession, source: ProcessServer, target: ProcessServer, now: datetime
+) -> list[dict[str, Any]]:
+    """Why `target` can't take all machines of `source` at once; empty where it can. Changes nothing.
+
+    Each is `{"code", "detail"}`: `disconnected`, `in-maintenance`, `being-decommissioned`,
+    `version-above-configuration-server`, or `over-capacity` with the numbers. The two are of one configuration server.
+    The answer holds until commit where the caller has locked that server, both process servers and the target's host.
+    """
+    problems = [refusal._asdict() for refusal in await capacity.refusals(session, target, now)]
+    excess = await capacity.excess(session, target, Load(*await queries.totals(session, source.id)))
+    if excess is not None:
+        detail = capacity.told(target, excess)
+        problems.append({"code": capacity.OVER_CAPACITY, "detail": detail, **capacity.numbers(excess)})
+    return problems
+
+
+async def move_all(
+    session: AsyncSession, source: ProcessServer, target: ProcessServer, actor: str, now: datetime, *, reason: str
+) -> int:
+    """Move every machine of `source` to `target`; returns how many. Both agents get their new desired state.
+
+    The caller has locked their one configuration server and both process servers, and has asked `fit_problems`:
+    nothing is judged here. Locks both hosts by rising id, which is harmless where they are locked already. One event
+    a machine, with `reason`; everything is flushed.
+    """
+    hosts = await queries.lock_hosts(session, [source.host_row_id, target.host_row_id])
+    machines = await queries.lock_all_of(session, source.id)
+    for machine in machines:
+        machine.process_server_id = target.id
+        machine.revision += 1
+        machine.updated_at = now
+        _record_move(session, machine, source, target, actor, now, {"reason": reason})
+    if machines:
+        for host in hosts.values():
+            host.generation += 1
+    await session.flush()
+    return len(machines)
+
+
+async def put(
+    session: AsyncSession,
+    principal: Principal,
+    vault_ref: str,
+    server_ref: str,
+    name: str,
+    body: SourceMachinePut,
+    precondition: Precondition,
+    now: datetime,
+    *,
+    allow_over_capacity: bool,
+) -> Put:
+    """Register a machine, describe it anew, or move it to another process server. The same again changes nothing.
+
+    Raises ProcessServerNotFound for a server of another site, PreconditionFailed, TargetNotFit when the server takes
+    no new machines, OverCapacity beyond its limits unless that is allowed (the body's word counts before
+    `allow_over_capacity`), and always for a machine that no process server can carry.
+    """
+    vault = await vault_in_scope(session, principal, vault_ref)
+    server = await _lock_server(session, vault, server_ref)
+    row = await queries.read(session, server.id, name)
+    machine: SourceMachine | None = None if row is None else row.SourceMachine
+    if machine is None:
+        precondition.check_absent(f"source machine '{name}'")
+    else:
+        precondition.check(machine)
+    target = await queries.process_server(session, server.id, body.process_server)
+    if target is None:
+        raise ProcessServerNotFound(
+            f"configuration server '{server.name}' has no process server '{body.process_server}'; "
+            "a source machine uses one of its own"
+        )
+    capacity.require_protectable(name, body.churn_in_bytes_per_day)
+    may_exceed = allow_over_capacity if body.allow_over_capacity is None else body.allow_over_capacity
+    if machine is None:
+        machine = await _register(session, server, target, name, body, may_exceed, principal.actor, now)
+        is_new = True
+    else:
+        await _change(session, machine, target, body, may_exceed, principal.actor, now)
+        is_new = False
+    await session.flush()
+    catalogue = await version_queries.catalogue(session)
+    return Put(view_of(vault, server, machine, target.name, catalogue=catalogue), is_new)
+
+
+async def _register(
+    session: AsyncSession,
+    server: ConfigurationServer,
+    target: ProcessServer,
+    name: str,
+    body: SourceMachinePut,
+    may_exceed: bool,
+    actor: str,
+    now: datetime,
+) -> SourceMachine:
+    hosts = await _lock(session, [target])
+    await capacity.require_willing(session, target, now)
+    added = Load(1, body.churn_in_bytes_per_day)
+    excess = await capacity.require_room(session, target, added, may_exceed=may_exceed)
+    machine = SourceMachine(
+        vault_id=server.vault_id,
+        configuration_server_id=server.id,
+        process_server_id=target.id,
+        name=name,
+        created_at=now,
+        updated_at=now,
+        revision=1,
+        **_columns(name, body),
+    )
+    session.add(machine)
+    await session.flush()
+    for host in hosts.values():
+        host.generation += 1
+    record(
+        session,
+        server.vault_id,
+        now,
+        EventType.SOURCE_MACHINE_REGISTERED,
+        resource_of(machine),
+        actor=actor,
+        message=f"source machine {name} was registered with process server {target.name}",
+        severity=capacity.severity(excess),
+        data={
+            "processServer": target.name,
+            "churnInBytesPerDay": machine.churn_bytes_per_day,
+            **capacity.override(excess),
+        },
+    )
+    return machine
+
+
+async def _change(
+    session: AsyncSession,
+    machine: SourceMachine,
+    target: ProcessServer,
+    body: SourceMachinePut,
+    may_exceed: bool,
+    actor: str,
+    now: datetime,
+) -> None:
+    wanted = _columns(machine.name, body)
+    changed = {column: value for column, value in wanted.items() if getattr(machine, column) != value}
+    moves = machine.process_server_id != target.id
+    if not changed and not moves:
+        return
+    excess = None
+    if moves:
+        added = Load(1, body.churn_in_bytes_per_day)
+        excess = await _move(session, machine, target, added, may_exceed, actor, now)
+    elif body.churn_in_bytes_per_day > machine.churn_bytes_per_day:
+        await queries.lock_process_servers(session, [target.id])
+        added = Load(0, body.churn_in_bytes_per_day - machine.churn_bytes_per_day)
+        excess = await capacity.require_room(session, target, added, may_exceed=may_exceed)
+    for column, value in changed.items():
+        setattr(machine, column, value)
+    machine.revision += 1
+    machine.updated_at = now
+    if changed:
+        record(
+            session,
+            machine.vault_id,
+            now,
+            EventType.SOURCE_MACHINE_UPDATED,
+            resource_of(machine),
+            actor=actor,
+            message=f"source machine {machine.name} was changed",
+            severity=capacity.severity(excess),
+            data={**{_MEMBERS[column]: value for column, value in changed.items()}, **capacity.override(excess)},
+        )
+
+
+async def _move(
+    session: AsyncSession,
+    machine: SourceMachine,
+    target: ProcessServer,
+    added: Load,
+    may_exceed: bool,
+    actor: str,
+    now: datetime,
+) -> Excess | None:
+    source = await session.get_one(ProcessServer, machine.process_server_id)
+    hosts = await _lock(session, [source, target])
+    await capacity.require_willing(session, target, now)
+    excess = await capacity.require_room(session, target, added, may_exceed=may_exceed)
+    for host in hosts.values():
+        host.generation += 1
+    machine.process_server_id = target.id
+    _record_move(session, machine, source, target, actor, now, capacity.override(excess), capacity.severity(excess))
+    return excess
+
+
+_MEMBERS = {
+    "friendly_name": "friendlyName",
+    "churn_bytes_per_day": "churnInBytesPerDay",
+    "disks": "disks",
+    "os_type": "osType",
+    "agent_version": "agentVersion",
+    "last_reboot_agent_version": "lastRebootAgentVersion",
+}
+"""The columns that a PUT describes, and what the wire calls them."""
+
+
+def _columns(name: str, body: SourceMachinePut) -> dict[str, Any]:
+    return {
+        "friendly_name": body.friendly_name or name,
+        "churn_bytes_per_day": body.churn_in_bytes_per_day,
+        "disks": [disk.model_dump(by_alias=True) for disk in body.disks],
+        "os_type": None if body.os_type is None else body.os_type.value,
+        "agent_version": body.agent_version,
+        "last_reboot_agent_version": body.last_reboot_agent_version,
+    }
+
+
+async def read(
+    session: AsyncSession, principal: Principal, vault_ref: str, server_ref: str, ref: str
+) -> SourceMachineView:
+    """One machine. Raises ConfigurationServerNotFound or SourceMachineNotFound."""
+    vault = await vault_in_scope(session, principal, vault_ref)
+    server = await _find_server(session, vault, server_ref)
+    row = await queries.read(session, server.id, ref)
+    if row is None:
+        raise _missing(server, ref)
+    return view_of(vault, server, *row, catalogue=await version_queries.catalogue(session))
+
+
+async def list_machines(
+    session: AsyncSession,
+    principal: Principal,
+    vault_ref: str,
+    server_ref: str,
+    paging: PageRequest,
+    *,
+    order_by: str,
+    process_server: str | None,
+    q: str | None,
+) -> Page[SourceMachineView]:
+    """A configuration server's machines, or those of one of its process servers."""
+    vault = await vault_in_scope(session, principal, vault_ref)
+    server = await _find_server(session, vault, server_ref)
+    rows, cursor = await queries.list_machines(
+        session, server.id, paging, order_by=order_by, process_server=process_server, q=q
+    )
+    catalogue = await version_queries.catalogue(session)
+    return Page[SourceMachineView](
+        items=[view_of(vault, server, *row, catalogue=catalogue) for row in rows], next_cursor=cursor
+    )
+
+
+async def delete(
+    session: AsyncSession,
+    principal: Principal,
+    vault_ref: str,
+    server_ref: str,
+    ref: str,
+    precondition: Precondition,
+    now: datetime,
+) -> None:
+    """End the protection of a machine. Its process server's agent learns of it with its next heartbeat."""
+    vault = await vault_in_scope(session, principal, vault_ref)
+    server = await _lock_server(session, vault, server_ref)
+    row = await queries.read(session, server.id, ref)
+    if row is None:
+        raise _missing(server, ref)
+    machine: SourceMachine = row.SourceMachine
+    precondition.check(machine)
+    carrier = await session.get_one(ProcessServer, machine.process_server_id)
+    for host in (await _lock(session, [carrier])).values():
+        host.generation += 1
+    await session.delete(machine)
+    record(
+        session,
+        vault.id,
+        now,
+        EventType.SOURCE_MACHINE_DELETED,
+        resource_of(machine),
+        actor=principal.actor,
+        message=f"source machine {machine.name} is no longer protected; process server {carrier.name} carried it",
+        data={"processServer": carrier.name, "forced": False},
+    )
+
+
+async def _lock(session: AsyncSession, servers: Sequence[ProcessServer]) -> dict[uuid.UUID, Host]:
+    """Lock process servers, then their hosts, each by rising id. Returns the hosts."""
+    await queries.lock_process_servers(session, [server.id for server in servers])
+    return await queries.lock_hosts(session, [server.host_row_id for server in servers])
+
+
+async def _lock_server(session: AsyncSession, vault: Vault, ref: str) -> ConfigurationServer:
+    server = await configuration_server_queries.lock(session, vault.id, ref)
+    if server is None:
+        raise _no_server(vault, ref)
+    return server
+
+
+async def _find_server(session: AsyncSession, vault: Vault, ref: str) -> ConfigurationServer:
+    server = await queries.configuration_server(session, vault.id, ref)
+    if server is None:
+        raise _no_server(vault, ref)
+    return server
+
+
+def _no_server(vault: Vault, ref: str) -> ConfigurationServerNotFound:
+    return ConfigurationServerNotFound(f"vault '{vault.name}' has no configuration server '{ref}'")
+
+
+def _missing(server: ConfigurationServer, ref: str) -> SourceMachineNotFound:
+    return SourceMachineNotFound(f"configuration server '{server.name}' has no source machine '{ref}'")
+
+
+def _record_move(
+    session: AsyncSession,
+    machine: SourceMachine,
+    source: ProcessServer,
+    target: ProcessServer,
+    actor: str,
+    now: datetime,
+    data: dict[str, Any],
+    severity: Severity = Severity.INFORMATION,
+) -> None:
+    record(
+        session,
+        machine.vault_id,
+        now,
+        EventType.SOURCE_MACHINE_MOVED,
+        resource_of(machine),
+        actor=actor,
+        message=f"source machine {machine.name} went from process server {source.name} to {target.name}",
+        severity=severity,
+        data={"from": source.name, "to": target.name, **data},
+    )
