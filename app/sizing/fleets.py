@@ -12,9 +12,6 @@ from typing import NamedTuple
 from app.sizing.packing import Slot
 from app.sizing.tiers import NO_LOAD, Limits, Load, Tier, beside
 
-_EXHAUSTIVE_SERVERS = 16
-"""Up to this many servers every division over two sites is tried; more of them fit when they are dealt out."""
-
 
 class Mix(NamedTuple):
     """How many process servers of each tier."""
@@ -146,7 +143,7 @@ def few_sites(count: int, sites: int, need: Load, limits: Limits, *, uses_inbuil
         inbuilt_cpus = sum(tier.cpu_count for tier in chosen)
         carried = sum((tier.limit for tier in chosen), NO_LOAD)
         for mix in mixes_of(count, need.beyond(carried), limits):
-            fleet = dealt(mix.tiers(limits), sites, limits, chosen, need.machines)
+            fleet = dealt(mix.tiers(limits), sites, limits, chosen)
             yield fleet.cpus, -inbuilt_cpus, mix.large, fleet
 
     ordered = heapq.merge(*map(fleets_with, inbuilt), key=lambda entry: entry[:3])
@@ -154,38 +151,22 @@ def few_sites(count: int, sites: int, need: Load, limits: Limits, *, uses_inbuil
 
 
 def numbers_of_sites_for(count: int, machines: int, limits: Limits) -> list[int]:
-    """Over how many sites to divide `count` large process servers that carry `machines`: the fewest first.
+    """Over how many sites to divide `count` process servers that carry `machines`: the fewest first.
 
-    One for every 550 machines, and more where no division of the servers leaves each site that few: five servers of
-    225 over two sites carry 1000 machines, not 1100. And as many as servers with equal shares need.
+    One for every 550 machines; and as many as it takes where all servers carry alike, for those cases in which no
+    other division leaves each site that few: five servers of 225 over two sites carry 1000 machines, not 1100.
     """
-    large = limits.process_servers[-1].limit.machines
     most = limits.machines_per_configuration_server
-    fewest = count
-    for sites in range(-(-machines // most), count):
-        each, one_more = divmod(count, sites)
-        carried = min(most, large * each) * (sites - one_more) + min(most, large * (each + 1)) * one_more
-        if carried >= machines:
-            fewest = sites
-            break
+    by_number = -(-machines // most)
     even = -(-count // max(1, most * count // machines))
-    return sorted({fewest, max(fewest, even)})
+    return sorted({by_number, max(by_number, even)})
 
 
-def dealt(tiers: Sequence[Tier], sites: int, limits: Limits, inbuilt: Sequence[Tier], machines: int) -> Fleet:
-    """Process servers, the largest first, dealt out to `sites` sites so that these can take `machines` if possible.
+def dealt(tiers: Sequence[Tier], sites: int, limits: Limits, inbuilt: Sequence[Tier]) -> Fleet:
+    """Process servers, the largest first, each to the site that could carry the least so far.
 
-    A site never carries more than a configuration server's limit, whatever its process servers could.
+    Of two sites that are to carry up to 1000 machines, no other division would let them carry more.
     """
-    best = _greedily(tiers, sites, limits, inbuilt)
-    most = limits.machines_per_configuration_server
-    if _usable(best, most) >= machines or sites != 2 or len(tiers) > _EXHAUSTIVE_SERVERS:
-        return best
-    return max(_divisions(tiers, limits, inbuilt), key=lambda fleet: _usable(fleet, most), default=best)
-
-
-def _greedily(tiers: Sequence[Tier], sites: int, limits: Limits, inbuilt: Sequence[Tier]) -> Fleet:
-    """Each server to the site that could carry the least so far."""
     groups: list[list[Tier]] = [[] for _ in range(sites)]
     heap = [(inbuilt[index].limit.machines if inbuilt else 0, index) for index in range(sites)]
     heapq.heapify(heap)
@@ -193,20 +174,6 @@ def _greedily(tiers: Sequence[Tier], sites: int, limits: Limits, inbuilt: Sequen
         carried, index = heap[0]
         groups[index].append(tier)
         heapq.heapreplace(heap, (carried + tier.limit.machines, index))
-    return _fleet(groups, limits, inbuilt)
-
-
-def _divisions(tiers: Sequence[Tier], limits: Limits, inbuilt: Sequence[Tier]) -> Iterator[Fleet]:
-    """Every division over two sites that leaves neither without a process server."""
-    kinds = [(tier, sum(1 for _ in alike)) for tier, alike in itertools.groupby(tiers)]
-    for first in itertools.product(*(range(count + 1) for _, count in kinds)):
-        one = [tier for (tier, _), taken in zip(kinds, first, strict=True) for _ in range(taken)]
-        other = [tier for (tier, count), taken in zip(kinds, first, strict=True) for _ in range(count - taken)]
-        if one and other:
-            yield _fleet([one, other], limits, inbuilt)
-
-
-def _fleet(groups: Sequence[Sequence[Tier]], limits: Limits, inbuilt: Sequence[Tier]) -> Fleet:
     servers = limits.configuration_servers
     return Fleet(
         tuple(
@@ -214,7 +181,3 @@ def _fleet(groups: Sequence[Sequence[Tier]], limits: Limits, inbuilt: Sequence[T
             for index, group in enumerate(groups)
         )
     )
-
-
-def _usable(fleet: Fleet, most: int) -> int:
-    return sum(min(most, site.capacity.machines) for site in fleet.sites)

@@ -125,7 +125,7 @@ def _scale_up(demand: Demand, given: list[str], use_inbuilt: bool, is_large: boo
 
     def of_large(sites: int, count: int) -> Fleet:
         most_inbuilt = (limits.configuration_servers[-1],) * sites if use_inbuilt else ()
-        return dealt([large] * count, sites, limits, most_inbuilt, need.machines)
+        return dealt([large] * count, sites, limits, most_inbuilt)
 
     fleet, shares = _fewest(demand, partial(of_large, numbers_of_sites[0]), least, large)
     for sites in numbers_of_sites[1:]:

@@ -163,6 +163,8 @@ def test_configuration_servers_go_with_their_process_servers() -> None:
 
 def test_a_large_deployment_has_the_highest_specification() -> None:
     assert tiers(option(totals(1000, 0), UP)) == {L: 4, M: 1}
+    # The last of these servers holds one machine, which a medium one could take.
+    assert tiers(option(listed([900 * GB] * 1001), UP)) == {L: 501}
     found = totals(1001, 0, inbuilt=True)
     assert set(tiers(option(found, UP))) == {L}
     assert set(tiers(option(found, OUT))) <= {S, M}

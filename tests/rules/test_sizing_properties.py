@@ -5,17 +5,18 @@ import random
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.sizing import packing
-from app.sizing.demand import Machine, divided
-from app.sizing.fleets import mixes_of
+from app.sizing.demand import Machine, Share, divided
+from app.sizing.fleets import Fleet, Mix, Site, dealt, mixes_of
 from app.sizing.packing import Slot
-from app.sizing.rules import Option, Recommendation, recommend_machines, recommend_totals
-from app.sizing.tiers import GB, LIMITS, TB, Load
+from app.sizing.rules import Option, Recommendation, _fewest, recommend_machines, recommend_totals
+from app.sizing.tiers import GB, LARGE, LIMITS, SMALL, TB, Load, Tier
 from app.vocabulary import ServerTier, SizingStrategy
 
 BOTH = list(SizingStrategy)
@@ -197,6 +198,45 @@ def test_a_packing_is_found_whenever_there_is_one(items: list[int], slots: list[
         assert not any(map(fits, itertools.product(range(len(slots)), repeat=len(items))))
     else:
         assert fits(tuple(found))
+
+
+class Threshold:
+    """A demand that `fits` servers carry, and no fewer."""
+
+    attempts = None
+
+    def __init__(self, fits: int, likely: int) -> None:
+        self.fits = fits
+        self._likely = likely
+
+    def likely(self, tier: Tier) -> int:
+        return self._likely
+
+    def place(self, fleet: Fleet) -> list[Share] | None:
+        return [] if fleet.process_servers >= self.fits else None
+
+
+@given(least=st.integers(0, 20), more=st.integers(0, 30), likely=st.integers(0, 60))
+def test_the_fewest_servers_are_found_wherever_they_are(least: int, more: int, likely: int) -> None:
+    demand: Any = Threshold(least + more, likely)
+    fleet, _ = _fewest(demand, lambda count: Fleet((Site(SMALL, (LARGE,) * count),)), least, LARGE)
+    assert fleet.process_servers == least + more
+
+
+@given(
+    mix=st.tuples(st.integers(0, 6), st.integers(0, 5), st.integers(0, 4)),
+    inbuilt=st.one_of(st.just(()), st.tuples(*[st.sampled_from(LIMITS.configuration_servers)] * 2)),
+)
+def test_no_other_division_over_two_sites_carries_more(mix: tuple[int, int, int], inbuilt: tuple[Tier, ...]) -> None:
+    tiers = Mix(*mix).tiers(LIMITS)
+    fleet = dealt(tiers, 2, LIMITS, inbuilt)
+    extra = [tier.limit.machines for tier in inbuilt] or [0, 0]
+    counts = itertools.product(*(range(count + 1) for count in mix))
+    first = [85 * small + 150 * medium + 225 * large for small, medium, large in counts]
+    whole = sum(tier.limit.machines for tier in tiers)
+    best_division = max(min(550, extra[0] + one) + min(550, extra[1] + whole - one) for one in first)
+    usable = sum(min(550, site.capacity.machines) for site in fleet.sites)
+    assert usable >= min(1000, best_division)
 
 
 @given(items=st.lists(st.integers(0, 100), max_size=8), machines=st.integers(1, 4))
