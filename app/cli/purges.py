@@ -132,7 +132,7 @@ def purge_disconnected(
     body["disconnectedForSeconds"] = silent_for
     with invocation.connect() as client:
         name = chosen_vault(client, vault)
-        path = api_path("vaults", name, "process-servers", "purge")
+        path = api_path("vaults", name, "purges")
         found = client.post(path, {**body, "dryRun": True}).body
         if not invocation.as_json:
             _print_survey(found)

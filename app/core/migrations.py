@@ -13,10 +13,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
 from app.core.db import Database, translated_errors
+from app.core.errors import DatabaseUnavailable
 
 SCRIPTS = Path(__file__).resolve().parent.parent.parent / "migrations"
 ADVISORY_LOCK = 0x6D75_7374_6572  # "muster"
 LOCK_TIMEOUT = "30s"
+SQLITE_TURNS = 6
 STATEMENT_TIMEOUT = "15min"
 
 
@@ -87,9 +89,18 @@ async def _run(database: Database, step: Any) -> None:
         config.attributes["connection"] = connection
         step(config)
 
-    with translated_errors():
-        async with database.exclusive(), database.engine.begin() as connection:
-            await connection.run_sync(within)
+    # SQLite gives up its wait for another process's migration after its busy timeout; that may be too short for one.
+    turns = SQLITE_TURNS if database.is_sqlite else 1
+    for turn in range(1, turns + 1):
+        try:
+            with translated_errors():
+                async with database.exclusive(), database.engine.begin() as connection:
+                    await connection.run_sync(within)
+        except DatabaseUnavailable:
+            if turn == turns:
+                raise
+        else:
+            return
 
 
 def upgrade_blocking(url: str) -> None:

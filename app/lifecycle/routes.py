@@ -68,7 +68,7 @@ async def preview_vault_purge(
 
 
 @router.post(
-    "/process-servers/purge",
+    "/purges",
     summary="Purge disconnected process servers in bulk",
     operation_id="purgeInBulk",
     response_model=BulkPurgePreview | JobView,

@@ -100,7 +100,7 @@ JOB = {
 
 def test_a_bulk_purge_is_tried_shown_asked_for_and_followed(api: FakeApi, muster: Muster) -> None:
     answers = iter([SURVEY, {**JOB, "state": "Queued", "progressPercentage": 0}])
-    api.on("POST", f"{SERVERS}/purge", lambda _: _json(next(answers)))
+    api.on("POST", "/api/v1/vaults/prod/purges", lambda _: _json(next(answers)))
     api.answer("GET", f"/api/v1/vaults/prod/jobs/{JOB['id']}", JOB)
     result = muster("process-server", "purge-disconnected", "--cs", "cs-1", "--silent-for", "3600", "--yes")
     assert result.exit_code == 0
@@ -113,7 +113,7 @@ def test_a_bulk_purge_is_tried_shown_asked_for_and_followed(api: FakeApi, muster
 
 
 def test_a_dry_run_ends_there(api: FakeApi, muster: Muster) -> None:
-    api.answer("POST", f"{SERVERS}/purge", SURVEY)
+    api.answer("POST", "/api/v1/vaults/prod/purges", SURVEY)
     result = muster("process-server", "purge-disconnected", "--dry-run", "--json")
     assert json.loads(result.stdout) == SURVEY
     assert len(api.asked("POST")) == 1
@@ -121,7 +121,7 @@ def test_a_dry_run_ends_there(api: FakeApi, muster: Muster) -> None:
 
 def test_a_bulk_purge_that_failed_is_a_failure(api: FakeApi, muster: Muster) -> None:
     answers = iter([SURVEY, {**JOB, "state": "Failed"}])
-    api.on("POST", f"{SERVERS}/purge", lambda _: _json(next(answers)))
+    api.on("POST", "/api/v1/vaults/prod/purges", lambda _: _json(next(answers)))
     assert muster("process-server", "purge-disconnected", "--yes").exit_code == 1
 
 

@@ -157,7 +157,7 @@ async def test_a_bulk_purge_is_tried_first_and_then_carried_out_as_a_job(site: S
         await site.process_server(server, f"ps-{number}")
     await machine(site, "web-01", "ps-3")
     assert (await site.beat(second, 2)).status_code == 200
-    path = f"{PS}/purge"
+    path = "/api/v1/vaults/contoso/purges"
     tried = (await site.client.post(path, json={})).json()
     assert (tried["matched"], tried["purgeable"], tried["blocked"]) == (7, 6, {"machines-assigned": 1})
     assert (await site.client.post(path, json={"q": "ps-4"})).json()["sample"] == ["ps-4"]
@@ -186,7 +186,7 @@ async def test_a_bulk_purge_goes_on_after_a_restart(site: Site, monkeypatch: Any
         await site.process_server(server, f"ps-{number}")
     monkeypatch.setattr("app.lifecycle.bulk.SERVERS_PER_TRANSACTION", 2)
     assert SERVERS_PER_TRANSACTION > 2
-    await site.client.post(f"{PS}/purge", json={"dryRun": False, "expected": 7})
+    await site.client.post("/api/v1/vaults/contoso/purges", json={"dryRun": False, "expected": 7})
     from app.lifecycle import bulk, queries
 
     async with site.app.state.database.write() as session:
