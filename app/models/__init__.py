@@ -9,6 +9,8 @@ vaults
 |- jobs                                 long-running operations
 `- tombstones                           removed servers, so that their agents learn of it
 
+telemetry_buckets                       five-minute history of each host; the latest bucket is in the host's row
+
 api_tokens                              operators' access; one vault or all
 issued_credentials                      agent credentials handed out and not yet used
 failed_registrations                    for the rate limit
@@ -28,8 +30,10 @@ from app.models.base import Base
 from app.models.record import Event, EventCounter, Job, MonitorWatermark, Outage, Tombstone
 from app.models.releases import Release
 from app.models.servers import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
+from app.models.telemetry import METRICS, TelemetryBucket
 
 __all__ = [
+    "METRICS",
     "ApiToken",
     "Base",
     "ConfigurationServer",
@@ -46,6 +50,7 @@ __all__ = [
     "RegistrationKey",
     "Release",
     "SourceMachine",
+    "TelemetryBucket",
     "Tombstone",
     "Vault",
 ]

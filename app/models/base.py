@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Integer, LargeBinary, MetaData, String, Uuid
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, Integer, LargeBinary, MetaData, String, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -39,6 +39,7 @@ class Base(DeclarativeBase):
         uuid.UUID: Uuid(),
         bytes: LargeBinary(),
         int: BigInteger(),
+        float: Double(),
     }
 
 

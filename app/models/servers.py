@@ -53,11 +53,35 @@ class Host(Identified, Base):
     os: Mapped[dict[str, Any]]
     hardware: Mapped[dict[str, Any]]
     telemetry: Mapped[dict[str, Any] | None]
+    cpu_percentage: Mapped[float | None]
+    total_memory_bytes: Mapped[int | None]
+    available_memory_bytes: Mapped[int | None]
+    total_space_bytes: Mapped[int | None]
+    available_space_bytes: Mapped[int | None]
+    throughput_bytes: Mapped[int | None]
+    """Bytes per second uploaded."""
+    pending_bytes: Mapped[int | None]
     services: Mapped[dict[str, Any] | None]
     generation: Mapped[int] = mapped_column(default=1)
     """Rises with each change of the desired state; the agent answers with the one it has observed."""
     observed_generation: Mapped[int] = mapped_column(default=0)
     registered_at: Mapped[datetime]
+    conditions: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    """Since when each condition of `health.rules` holds, and whether it fires. Written when one changes."""
+    alert_due_at: Mapped[datetime | None]
+    """When the first of the conditions that hold will have held for its window; NULL when none waits for that."""
+    quiet_cpu_low: Mapped[float | None]
+    """Nothing about a host's conditions changes while each reading stays in its quiet range: above `low`, at most
+    `high`. NULL: the next heartbeat is judged in full. So a heartbeat costs a few comparisons and no history."""
+    quiet_cpu_high: Mapped[float | None]
+    quiet_memory_low: Mapped[float | None]
+    quiet_memory_high: Mapped[float | None]
+    quiet_space_low: Mapped[float | None]
+    quiet_space_high: Mapped[float | None]
+    quiet_upload_low: Mapped[float | None]
+    quiet_upload_high: Mapped[float | None]
+    quiet_skew_low: Mapped[float | None]
+    quiet_skew_high: Mapped[float | None]
 
     __table_args__ = (
         UniqueConstraint("vault_id", "host_id"),
@@ -68,6 +92,12 @@ class Host(Identified, Base):
             "last_heartbeat_bucket",
             postgresql_where=text("connection_state = 'Connected'"),
             sqlite_where=text("connection_state = 'Connected'"),
+        ),
+        Index(
+            "ix_hosts_alert_due_at",
+            "alert_due_at",
+            postgresql_where=text("alert_due_at IS NOT NULL"),
+            sqlite_where=text("alert_due_at IS NOT NULL"),
         ),
         {"postgresql_with": {"fillfactor": "70"}},
     )
