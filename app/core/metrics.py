@@ -25,3 +25,18 @@ MONITOR_LEADER = Gauge(
 CLOCK_CORRECTION = Gauge(
     "muster_clock_correction_seconds", "Last correction of this process's clock.", multiprocess_mode="livemax"
 )
+DELIVERIES = Counter(
+    "muster_deliveries", "Attempts to deliver a notification, by how they ended.", ["channel", "outcome"]
+)
+DELIVERY_SECONDS = Histogram(
+    "muster_delivery_seconds",
+    "Seconds that one attempt to deliver took.",
+    ["channel"],
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+DELIVERY_QUEUE = Gauge(
+    "muster_delivery_queue",
+    "Notifications waiting to be delivered, counted in the database.",
+    ["channel"],
+    multiprocess_mode="livemostrecent",
+)

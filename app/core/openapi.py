@@ -29,6 +29,7 @@ TAGS = [
     {"name": "versions", "description": "The release catalogue, compatibility, and the way to newer releases."},
     {"name": "sizing", "description": "How many servers a load needs, and of which size."},
     {"name": "events", "description": "What happened, numbered in order."},
+    {"name": "notifications", "description": "Who is told of events: webhooks and mail, and what became of it."},
     {"name": "purge", "description": "The end of what is dead, and the way back."},
     {"name": "jobs", "description": "Long-running operations: how far they are, how they ended."},
     {"name": "tokens", "description": "Access of operators and portals."},
