@@ -68,7 +68,7 @@ def _event(event: Mapping[str, Any], data: Mapping[str, Any]) -> Iterable[str]:
     if data.get("data"):
         yield ""
         yield "Details"
-        yield from (f"{_INDENT}{key}: {_shown(value)}" for key, value in data["data"].items())
+        yield from (f"{_INDENT}{_shown(key)}: {_shown(value)}" for key, value in data["data"].items())
 
 
 def _digest(event: Mapping[str, Any], data: Mapping[str, Any]) -> Iterable[str]:
