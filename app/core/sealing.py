@@ -63,7 +63,7 @@ class Sealer:
         where = f"in {_VARIABLE}" if self._has_setting else f"in the file {self._file}"
         raise SecretKeyUnavailable(
             f"webhook secrets are encrypted with key {key_id}, this replica has {held} {where}; "
-            f"give all replicas the same {_VARIABLE}, or rotate the secrets"
+            f"give all replicas the same {_VARIABLE}, or, if it is lost, rotate the secrets without grace"
         )
 
     def _load(self) -> bool:

@@ -140,9 +140,14 @@ async def rotate_secret(
     body: SecretRotation,
     now: datetime,
 ) -> WebhookIssued:
-    """Replace the secret. The old one signs beside the new one until its grace is over."""
+    """Replace the secret. The old one signs beside the new one until its grace is over.
+
+    Raises SecretKeyUnavailable where there is a grace and this replica can't decrypt the old one.
+    """
     vault, channel = await _found(session, principal, vault_ref, webhook_id, for_update=True)
     assert channel.secret is not None, "a CHECK of the table"
+    if body.grace_seconds:
+        sealer.require(channel.secret)
     until = now + timedelta(seconds=body.grace_seconds)
     secret = signatures.new_secret()
     previous = channel.previous_secrets if body.grace_seconds else []

@@ -22,6 +22,7 @@ SHAPED = [
     SECRET.upper().replace(SECRET.split(".")[1].upper(), SECRET.split(".")[1]),
     PASSPHRASE,
     PASSPHRASE.upper(),
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 ]
 
 

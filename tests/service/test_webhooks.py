@@ -330,6 +330,8 @@ async def test_a_replica_with_another_key_says_so_and_signs_nothing(
             assert not (tmp_path / "b" / "secret-key").exists(), "a second key would make things worse"
         async with notifying_site(database_url, clock, tmp_path / "c", secret_key=NEW_KEY) as wrong:
             problem(await wrong.client.post(WEBHOOKS, json={"url": PUBLIC}), 503, "secret-key-unavailable")
+            rotation = await wrong.client.post(f"{WEBHOOKS}/{created['id']}/rotate-secret")
+            problem(rotation, 503, "secret-key-unavailable")
         clock.advance(60)
         assert await notify(first) == 1
         verify(receiver.requests[-1], created["secret"], clock)
@@ -342,6 +344,11 @@ async def test_a_replica_with_another_key_says_so_and_signs_nothing(
             await happen(alone)
             await notify(alone)
             verify(receiver.requests[-1], rotated.json()["secret"], clock)
+        async with notifying_site(database_url, clock, tmp_path, secret_key=OLD_KEY) as lost:
+            fresh = await lost.client.post(f"{WEBHOOKS}/{created['id']}/rotate-secret", json={"graceSeconds": 0})
+            await happen(lost)
+            await notify(lost)
+            verify(receiver.requests[-1], fresh.json()["secret"], clock)
 
 
 async def test_a_key_file_that_is_lost_or_damaged_is_an_error(
