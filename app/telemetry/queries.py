@@ -15,7 +15,21 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, Table, TextClause, Uuid, bindparam, delete, func, select, text, tuple_, union_all, update
+from sqlalchemy import (
+    Row,
+    Select,
+    Table,
+    TextClause,
+    Uuid,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.connection.rules import bucket_of
@@ -117,16 +131,16 @@ _COUNT_SAMPLE = text(
 async def roll(session: AsyncSession, host_row_ids: Collection[uuid.UUID], bucket: int) -> None:
     """Make `bucket` the one that hosts fill, moving on what they filled until now; those that fill it stay as they are.
 
-    Locks the hosts that change, by rising id.
+    Locks them all, by rising id.
     """
     statement = (
-        select(HOSTS.c.id)
-        .where(HOSTS.c.id.in_(host_row_ids), HOSTS.c.history_bucket != bucket)
+        select(HOSTS.c.id, HOSTS.c.history_bucket)
+        .where(HOSTS.c.id.in_(host_row_ids))
         .order_by(HOSTS.c.id)
         .with_for_update(key_share=True)
     )
-    # Whoever waited for the lock sees the row as it is now: a host that another has rolled meanwhile is not among them.
-    behind = (await session.execute(statement)).scalars().all()
+    # Whoever waited for the lock sees the row as it is now: one that another has rolled meanwhile is not behind.
+    behind = [row.id for row in await session.execute(statement) if row.history_bucket != bucket]
     if behind:
         await session.execute(_MOVE_FILLED, {"ids": behind, "bucket": bucket})
         await session.execute(_START_ANEW, {"ids": behind, "bucket": bucket})
@@ -138,9 +152,7 @@ async def accumulate(session: AsyncSession, samples: Sequence[tuple[uuid.UUID, S
         return
     await roll(session, {host_row_id for host_row_id, _ in samples}, bucket_of(now))
     in_order = sorted(samples, key=lambda entry: entry[0])
-    await session.execute(
-        _COUNT_SAMPLE, [{"id": host_row_id, **sample._asdict()} for host_row_id, sample in in_order]
-    )
+    await session.execute(_COUNT_SAMPLE, [{"id": host_row_id, **sample._asdict()} for host_row_id, sample in in_order])
 
 
 def steps_of(host_row_id: uuid.UUID, window: Window) -> Select[Any]:
@@ -185,9 +197,7 @@ async def hand_on(session: AsyncSession, host_row_id: uuid.UUID, successor: uuid
     """Give a host's whole history to the one that takes its place and has none. The caller has locked the host."""
     # No bucket has this number, so that the one being filled is moved on whichever it is.
     await roll(session, [host_row_id], -1)
-    await session.execute(
-        update(BUCKETS).where(BUCKETS.c.host_row_id == host_row_id).values(host_row_id=successor)
-    )
+    await session.execute(update(BUCKETS).where(BUCKETS.c.host_row_id == host_row_id).values(host_row_id=successor))
 
 
 async def delete_before(session: AsyncSession, bucket: int, limit: int) -> int:
