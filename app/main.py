@@ -32,7 +32,7 @@ from app.events import routes as events
 from app.heartbeats import routes as heartbeats
 from app.heartbeats.committer import Committer
 from app.heartbeats.lane import Fleet, HeartbeatLane
-from app.heartbeats.queries import writers_for
+from app.heartbeats.writers import writers_for
 from app.jobs import routes as jobs
 from app.lifecycle import routes as purges
 from app.lifecycle.bulk import BulkPurges
