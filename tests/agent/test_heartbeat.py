@@ -44,6 +44,7 @@ async def test_a_heartbeat_has_the_body_of_the_contract() -> None:
             "observedGeneration": 0,
             "telemetry": {"cpuPercentage": 1.5},
             "services": {"tmansvc": "Stopped"},
+            "agentTime": "2026-11-24T12:00:00Z",
         }
     ]
 
