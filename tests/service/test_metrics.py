@@ -373,3 +373,15 @@ def test_gauges_of_workers_that_ended_are_forgotten(tmp_path: Path) -> None:
     for pid in (ended.pid, stranger.pid):
         assert {name for name in left if name.endswith(f"_{pid}")} == {f"counter_{pid}", f"histogram_{pid}"}
     assert len({name for name in left if name.endswith(f"_{os.getpid()}")}) == 5
+
+
+def test_a_worker_that_ends_in_order_takes_its_gauges_back_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(exposition.FOLDER_VARIABLE, str(tmp_path))
+    for kind in ("gauge_livesum", "counter"):
+        for pid in (os.getpid(), os.getppid()):
+            (tmp_path / f"{kind}_{pid}.db").touch()
+    exposition.process_ended()
+    left = {file.stem for file in tmp_path.iterdir()}
+    assert left == {f"counter_{os.getpid()}", f"counter_{os.getppid()}", f"gauge_livesum_{os.getppid()}"}

@@ -236,7 +236,7 @@ def test_prometheus_loads_the_alerts_and_names_the_job_that_they_ask_for() -> No
 
 def test_the_dashboard_is_for_any_data_source_and_vault() -> None:
     board = dashboard()
-    assert board["schemaVersion"] >= 41
+    assert board["schemaVersion"] >= 42
     variables = {variable["name"]: variable for variable in board["templating"]["list"]}
     assert variables["datasource"]["type"] == "datasource"
     assert variables["vault"]["multi"]
