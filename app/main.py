@@ -27,6 +27,7 @@ from app.core.leadership import Leadership
 from app.core.metrics import CLOCK_CORRECTION
 from app.core.secrets import PassphraseHasher
 from app.core.settings import Settings, load_settings
+from app.core.tracing import NO_TELEMETRY, Tracing
 from app.decommission import routes as decommission
 from app.events import routes as events
 from app.heartbeats import routes as heartbeats
@@ -38,7 +39,9 @@ from app.lifecycle import routes as purges
 from app.lifecycle.bulk import BulkPurges
 from app.onboarding import routes as onboarding
 from app.onboarding.depot import Depot
+from app.operations import exposition, pool
 from app.operations import routes as operations
+from app.operations.census import Census
 from app.operations.tasks import FleetCount, Housekeeping
 from app.process_servers import routes as process_servers
 from app.registration_keys import routes as registration_keys
@@ -94,6 +97,7 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     settings = settings or load_settings()
     clock = clock or SystemClock()
     database = Database(settings.resolved_database_url, pool_size=settings.database_pool_size)
+    tracing = Tracing(settings) if settings.tracing else None
     api = FastAPI(
         title="Muster",
         version=__version__,
@@ -106,9 +110,13 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
         lifespan=_lifespan,
         openapi_tags=openapi.TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        telemetry=tracing.of_requests if tracing else NO_TELEMETRY,
     )
     state = api.state
-    state.settings, state.clock, state.database = settings, clock, database
+    state.settings, state.clock, state.database, state.tracing = settings, clock, database, tracing
+    pool.watch(database.engine)
+    if tracing:
+        tracing.watch(database.engine)
     state.hasher = PassphraseHasher()
     state.failures = Failures(database, settings.registration_failure_window_seconds)
     state.token_usage = TokenUsage(database, clock)
@@ -117,6 +125,7 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.committer = Committer(database, writers_for(database), clock, settings)
     state.leadership = Leadership(database, MONITOR_LEADER_KEY, "monitor")
     state.monitor = Monitor(database, clock, settings, state.leadership)
+    state.census = Census(clock, settings)
     state.housekeeping = Housekeeping(database, clock, settings, state.failures)
     state.background = Background(_tasks(state) if runs_tasks else [])
     for router in ROUTERS:
@@ -124,10 +133,12 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     operations.install_documentation_pages(api)
     openapi.install(api)
     problems.install(api)
-    entry: ASGIApp = RequestContext(BodyLimit(api, settings.max_body_bytes))
+    # Inside of the framework, so that a request's log line and metrics are part of its trace.
+    api.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    api.add_middleware(RequestContext)
     # Here and not in the server, so that heartbeats, which have no use for the client's address, pass by it.
-    entry = ProxyHeadersMiddleware(entry, settings.forwarded_allow_ips)  # type: ignore[assignment, arg-type]
-    return Muster(api, entry)
+    entry = ProxyHeadersMiddleware(api, settings.forwarded_allow_ips)  # type: ignore[arg-type]
+    return Muster(api, entry)  # type: ignore[arg-type]
 
 
 def served() -> Muster:
@@ -143,7 +154,7 @@ def _tasks(state: Any) -> list[BackgroundTask]:
 
     async def synchronise() -> None:
         if isinstance(clock, SystemClock):
-            CLOCK_CORRECTION.set(await state.database.synchronise(clock))
+            CLOCK_CORRECTION.set(abs(await state.database.synchronise(clock)))
 
     return [
         BackgroundTask("clock", 60, synchronise, clock),
@@ -162,6 +173,7 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
         # Before anything is judged by it. An unreachable database is not the end: /readyz says so meanwhile.
         with contextlib.suppress(Unavailable):
             await state.database.synchronise(state.clock)
+    exposition.process_started(state.database, state.clock, state.settings)
     state.background.start()
     # What was built until here lives as long as the process; leaving it out of collections halves the p99.
     gc.collect()
@@ -176,4 +188,7 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
             await state.token_usage.flush()
         await state.leadership.close()
         await state.database.close()
+        if state.tracing:
+            await state.tracing.stop()
+        exposition.process_ended()
         log.info("stopped")

@@ -112,9 +112,15 @@ def _metric_table() -> str:
     for value in vars(metrics).values():
         if isinstance(value, prometheus_client.metrics.MetricWrapperBase):
             described = next(iter(value.describe()))
-            suffix = "_total" if described.type == "counter" else ""
-            rows.append((f"`{described.name}{suffix}`", described.type, described.documentation))
-    return _table("metric", "kind", "what it tells", rows=rows)
+            name = f"{described.name}_total" if described.type == "counter" else described.name
+            rows.append((f"`{name}`", described.type, _labels(value._labelnames), described.documentation))
+        elif isinstance(value, metrics.Reading):
+            rows.append((f"`{value.name}`", "gauge", _labels(value.labels), value.documentation))
+    return _table("metric", "kind", "labels", "what it tells", rows=rows)
+
+
+def _labels(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _exit_code_table() -> str:
@@ -262,7 +268,7 @@ def _arguments(instruction: str) -> list[str]:
 
 def is_pinned(image: str) -> bool:
     """Whether an image is named with a version."""
-    return re.fullmatch(r"[a-z0-9./-]+:\d[\w.-]*(@sha256:[0-9a-f]{64})?", image) is not None
+    return re.fullmatch(r"[a-z0-9./-]+:v?\d[\w.-]*(@sha256:[0-9a-f]{64})?", image) is not None
 
 
 def test_base_images_are_pinned() -> None:
@@ -449,6 +455,8 @@ def test_compose_mentions_only_volumes_networks_and_files_that_are_declared() ->
         assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= set(top["volumes"])
         assert set(service.get("secrets", [])) <= set(top["secrets"])
         assert {config["source"] for config in service.get("configs", [])} <= set(top["configs"])
+    for config in top["configs"].values():
+        assert "content" in config or (REPOSITORY / config["file"]).is_file()
 
 
 # --- the proxy -----------------------------------------------------------------------------------------------

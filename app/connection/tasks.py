@@ -39,7 +39,11 @@ class Monitor:
 
     async def tick(self) -> int:
         """One look. Returns how many hosts became disconnected; 0 where another monitor leads."""
-        is_leader = await self._leadership.hold()
+        try:
+            is_leader = await self._leadership.hold()
+        except Exception:
+            MONITOR_LEADER.set(0)
+            raise
         MONITOR_LEADER.set(1 if is_leader else 0)
         if not is_leader:
             return 0

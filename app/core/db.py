@@ -30,6 +30,8 @@ from app.core.errors import Conflict, DatabaseUnavailable, MusterError
 from app.core.settings import SQLITE_DRIVER
 
 SQLITE_BUSY_SECONDS = 10
+SQLITE_POOL_SIZE = 5
+SQLITE_POOL_OVERFLOW = 10
 POSTGRESQL_STATEMENT_TIMEOUT_MS = 30_000
 POSTGRESQL_LOCK_TIMEOUT_MS = 10_000
 RETRY_AFTER_SECONDS = "5"
@@ -74,6 +76,8 @@ class Database:
         self.write_gate = asyncio.Lock()
         """SQLite has one writer: queueing for it here is fair, its own busy loop is not. Unused on PostgreSQL."""
         self.engine = self._make_engine(pool_size)
+        self.connection_limit = SQLITE_POOL_SIZE + SQLITE_POOL_OVERFLOW if self.is_sqlite else pool_size
+        """Connections that the pool opens at the most."""
         self._writes = async_sessionmaker(self.engine, expire_on_commit=False)
         self._reads = async_sessionmaker(
             self.engine.execution_options(**{_READ_ONLY: True}), expire_on_commit=False, autoflush=False
@@ -98,7 +102,13 @@ class Database:
                     },
                 },
             )
-        engine = create_async_engine(self.url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+        engine = create_async_engine(
+            self.url,
+            pool_size=SQLITE_POOL_SIZE,
+            max_overflow=SQLITE_POOL_OVERFLOW,
+            hide_parameters=True,
+            connect_args={"timeout": SQLITE_BUSY_SECONDS},
+        )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine

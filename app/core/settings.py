@@ -4,6 +4,7 @@ The environment wins over the file, the file over the default. Every field's des
 documentation that `muster settings` and the README print.
 """
 
+import importlib.util
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -149,6 +150,15 @@ class Settings(BaseSettings):
     shutdown_seconds: Seconds = Field(default=8, description="Seconds that open requests may take after SIGTERM.")
     log_format: LogFormat = Field(default=LogFormat.CONSOLE, description="`console` or `json`.")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="`debug`, `info`, `warning` or `error`.")
+    metrics_vault_limit: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="Vaults with a label of their own in `/metrics`, the oldest; the rest are summed as `other`.",
+    )
+    tracing: bool = Field(
+        default=False, description="Send OpenTelemetry traces to where the `OTEL_EXPORTER_OTLP_*` variables say."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -196,6 +206,8 @@ class Settings(BaseSettings):
                 f"MUSTER_WORKERS is {self.workers}, but the embedded SQLite serves one process; "
                 "set MUSTER_DATABASE_URL to PostgreSQL or MUSTER_WORKERS to 1"
             )
+        if self.tracing and not _can_trace():
+            raise ValueError("MUSTER_TRACING needs packages that are not installed: pip install 'muster[tracing]'")
         return self
 
     @property
@@ -204,6 +216,11 @@ class Settings(BaseSettings):
         if self.database_url:
             return self.database_url
         return f"{SQLITE_DRIVER}:///{(self.data_dir / DATABASE_FILE).absolute()}"
+
+    @property
+    def database_name(self) -> str:
+        """The database's name; of the embedded one, its file's."""
+        return Path(make_url(self.resolved_database_url).database or "").name
 
     @property
     def is_sqlite(self) -> bool:
@@ -239,6 +256,13 @@ class Settings(BaseSettings):
         if any(key.upper() == f"{PREFIX}{name.upper()}" for key in os.environ):
             return "environment"
         return "file" if name in self.model_fields_set else "default"
+
+
+def _can_trace() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def load_settings() -> Settings:

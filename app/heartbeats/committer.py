@@ -32,6 +32,7 @@ from app.core.metrics import (
     HEARTBEATS_REFUSED,
 )
 from app.core.settings import Settings
+from app.core.tracing import span
 from app.core.wire import rfc3339
 from app.heartbeats.beats import Accepted, Beat, Outcome, newest_of
 from app.heartbeats.schemas import DesiredState
@@ -125,7 +126,8 @@ class Committer:
 
     async def _carry(self, batch: Sequence[_Waiting], writer: Writer) -> None:
         try:
-            await self._commit(batch, writer)
+            with span("heartbeat batch", heartbeats=len(batch)):
+                await self._commit(batch, writer)
         except Exception as error:
             log.error("a batch of heartbeats failed", size=len(batch), exc_info=error)
             _fail(batch, Internal("the heartbeat could not be stored; the log has the reason"))
