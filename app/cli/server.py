@@ -40,7 +40,6 @@ def serve(
     import asyncio
 
     from app.core.settings import MigrateAtStart, unknown_variables
-    from app.heartbeats.protocol import HeartbeatProtocol
 
     given = {
         "host": host,
@@ -87,6 +86,8 @@ def _shared_metrics(workers: int) -> Iterator[None]:
 
 def _run(settings: "Settings") -> None:
     import uvicorn
+
+    from app.heartbeats.protocol import HeartbeatProtocol
 
     uvicorn.run(
         "app.main:served",
