@@ -40,7 +40,6 @@ def serve(
     import asyncio
 
     from app.core.settings import MigrateAtStart, unknown_variables
-    from app.heartbeats.protocol import HeartbeatProtocol
 
     given = {
         "host": host,
