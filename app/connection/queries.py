@@ -105,6 +105,7 @@ async def disconnect_silent(session: AsyncSession, silent_since: datetime, now: 
             connection_state=ConnectionState.DISCONNECTED.value,
             connection_changed_at=now,
             health=Health.CRITICAL.value,
+            alert_due_at=None,
         )
         .returning(Host.id, Host.last_heartbeat_at)
         .execution_options(synchronize_session=False)

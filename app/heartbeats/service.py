@@ -13,6 +13,8 @@ from app.core import secrets
 from app.core.errors import CredentialRefused, Purged
 from app.core.wire import rfc3339
 from app.events.service import record
+from app.health import service as health
+from app.health.service import Sighting, Terms
 from app.heartbeats import queries
 from app.heartbeats.beats import Accepted, Beat, Outcome, parsed
 from app.heartbeats.rules import Order, is_duplicate_identity, order_of
@@ -26,7 +28,7 @@ from app.jobs.rules import ACKNOWLEDGED_AT
 from app.models import Host, Tombstone
 from app.process_servers.rules import is_in_maintenance
 from app.versions.rules import Version
-from app.vocabulary import ConnectionState, EventType, Health, JobType, ResourceKind, Severity
+from app.vocabulary import ConnectionState, EventType, JobType, ResourceKind, Severity
 
 _CONNECTED = {
     ResourceKind.CONFIGURATION_SERVER: EventType.CONFIGURATION_SERVER_CONNECTED,
@@ -52,10 +54,11 @@ class _Change:
         self.data = data
 
 
-async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) -> list[Outcome]:
+async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime, terms: Terms) -> list[Outcome]:
     """Decide each heartbeat that the hot path left over; the outcomes are in the order of `beats`.
 
-    Transitions write their events in this transaction. A refused heartbeat fails alone.
+    Transitions write their events in this transaction. A refused heartbeat fails alone. Conditions are judged by
+    `terms`.
     """
     ids = sorted({beat.host_row_id for beat in beats})
     known = await queries.configuration_server_versions(session, ids)
@@ -66,6 +69,7 @@ async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) ->
     changes: dict[uuid.UUID, list[_Change]] = {}
     outcomes: list[Outcome] = []
     observing: list[uuid.UUID] = []
+    sightings: list[Sighting] = []
     for beat in beats:
         host = hosts.get(beat.host_row_id)
         if host is None:
@@ -75,6 +79,7 @@ async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) ->
             keeps_version = host.id in known and host.id not in moving
             if beat.observed_generation != host.observed_generation:
                 observing.append(host.id)
+            sightings.append(_sighting(host, beat))
             changes.setdefault(host.id, []).extend(_apply(host, beat, now, keeps_version=keeps_version))
             outcomes.append(Accepted(host.generation))
         else:
@@ -85,6 +90,7 @@ async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) ->
             for change in changes[affected.host_row_id]:
                 _record(session, affected, change, now)
         await compatibility.judge(session, [*noteworthy, *family], now)
+    await health.observe(session, sightings, now, terms)
     if observing:
         await _take_up_decommissions(session, [hosts[host_id] for host_id in observing], now)
     return outcomes
@@ -120,6 +126,16 @@ def _version_of(beat: Beat) -> str:
     return str(Version.parse(beat.agent_version))
 
 
+def _sighting(host: Host, beat: Beat) -> Sighting:
+    """A heartbeat as health is judged by it; taken before it is put into the host's row."""
+    return Sighting(
+        host=host,
+        heard_before=host.last_heartbeat_at,
+        was_connected=host.connection_state == ConnectionState.CONNECTED,
+        is_late=order_of(beat.boot_id, beat.sequence, host.boot_id, host.sequence) is Order.STALE,
+    )
+
+
 def _apply(host: Host, beat: Beat, now: datetime, *, keeps_version: bool) -> list[_Change]:
     """Put a heartbeat into its host's row. Returns what is worth an event."""
     changes: list[_Change] = []
@@ -149,7 +165,6 @@ def _apply(host: Host, beat: Beat, now: datetime, *, keeps_version: bool) -> lis
         )
         host.connection_state = ConnectionState.CONNECTED.value
         host.connection_changed_at = now
-        host.health = Health.HEALTHY.value
     # A late heartbeat is a sign of life all the same.
     host.last_heartbeat_at = now
     host.last_heartbeat_bucket = bucket_of(now)
@@ -170,6 +185,14 @@ def _apply(host: Host, beat: Beat, now: datetime, *, keeps_version: bool) -> lis
     host.sequence = beat.sequence
     host.observed_generation = beat.observed_generation
     host.telemetry = parsed(beat.telemetry)
+    measured = host.telemetry or {}
+    host.cpu_percentage = measured.get("cpuPercentage")
+    host.total_memory_bytes = measured.get("totalMemoryInBytes")
+    host.available_memory_bytes = measured.get("availableMemoryInBytes")
+    host.total_space_bytes = measured.get("totalSpaceInBytes")
+    host.available_space_bytes = measured.get("availableSpaceInBytes")
+    host.throughput_bytes = measured.get("throughputInBytes")
+    host.pending_bytes = measured.get("throughputUploadPendingDataInBytes")
     host.services = parsed(beat.services)
     if beat.ip_addresses is not None:
         host.ip_addresses = parsed(beat.ip_addresses)
