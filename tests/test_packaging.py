@@ -258,7 +258,9 @@ def _check_command(words: list[str]) -> None:
         assert rest, f"`muster {shlex.join(words)}` is not a whole command"
         assert rest[0] in command.commands, f"there is no `muster {shlex.join(words)}`"
         command = command.commands[rest.pop(0)]
-    options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    options = {"--help"} | {
+        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     for word in rest:
         if word.startswith("-"):
             assert word.split("=")[0] in options, f"`muster {shlex.join(words)}` has no option {word}"

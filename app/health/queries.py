@@ -153,7 +153,7 @@ async def hosts_with_alerts(
 
 
 async def firing_on(session: AsyncSession, host_row_ids: Collection[uuid.UUID], now: datetime) -> Firing:
-    """What fires on each host, the oldest first, and whether it is muted; one query for a whole page of servers."""
+    """What fires on each host, the worst first, and whether it is muted; one query for a whole page of servers."""
     found: Firing = {}
     if not host_row_ids:
         return found
@@ -161,7 +161,7 @@ async def firing_on(session: AsyncSession, host_row_ids: Collection[uuid.UUID], 
         select(Alert, muted(ProcessServer, now).label("is_muted"))
         .outerjoin(ProcessServer, ProcessServer.id == Alert.resource_id)
         .where(Alert.host_row_id.in_(host_row_ids), Alert.cleared_at.is_(None))
-        .order_by(Alert.id)
+        .order_by(case((Alert.severity == Severity.CRITICAL.value, 0), else_=1), Alert.id)
     )
     for alert, is_muted in rows:
         found.setdefault(alert.host_row_id, []).append((alert, bool(is_muted)))

@@ -63,7 +63,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["id"], ["vaults.id"], name=op.f("fk_health_policies_id_vaults"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["id"], ["vaults.id"], name=op.f("fk_health_policies_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_health_policies")),
     )
 
