@@ -3,6 +3,7 @@
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -35,7 +36,7 @@ from app.health.tasks import AlertSweep
 from app.heartbeats import routes as heartbeats
 from app.heartbeats.committer import Committer
 from app.heartbeats.lane import Fleet, HeartbeatLane
-from app.heartbeats.queries import writers_for
+from app.heartbeats.writers import writers_for
 from app.jobs import routes as jobs
 from app.lifecycle import routes as purges
 from app.lifecycle.bulk import BulkPurges
@@ -119,7 +120,9 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.token_usage = TokenUsage(database, clock)
     state.fleet = Fleet(settings)
     state.depot = Depot()
-    state.committer = Committer(database, writers_for(database), clock, settings)
+    state.committer = Committer(
+        database, writers_for(database, timedelta(seconds=settings.heartbeat_timeout_seconds)), clock, settings
+    )
     state.leadership = Leadership(database, MONITOR_LEADER_KEY, "monitor")
     state.monitor = Monitor(database, clock, settings, state.leadership)
     state.alert_sweep = AlertSweep(database, clock, settings, state.leadership)

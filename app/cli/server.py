@@ -40,6 +40,7 @@ def serve(
     import uvicorn
 
     from app.core.settings import MigrateAtStart, unknown_variables
+    from app.heartbeats.protocol import HeartbeatProtocol
 
     given = {
         "host": host,
@@ -74,6 +75,7 @@ def serve(
     uvicorn.run(
         "app.main:served",
         factory=True,
+        http=HeartbeatProtocol,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,

@@ -40,9 +40,10 @@ class Level(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """A level that holds: since its first heartbeat above the threshold, and whether it fires."""
+    """A level that holds: since its first heartbeat above the threshold, with which reading, and whether it fires."""
 
     since: datetime
+    value: float
     is_firing: bool
 
 
@@ -55,6 +56,8 @@ class Firing(NamedTuple):
 
     severity: Severity
     since: datetime
+    value: float
+    """The reading with which the worst of them began."""
     sources: tuple[str, ...]
 
 
@@ -87,7 +90,7 @@ def _after(known: Condition | None, level: Level, value: float, at: datetime, *,
     # An unknown reading is below every threshold.
     if value <= level.threshold:
         return None
-    return known if known is not None and is_unbroken else Condition(at, is_firing=False)
+    return known if known is not None and is_unbroken else Condition(at, value, is_firing=False)
 
 
 def ripen(
@@ -150,19 +153,16 @@ def firing(conditions: Conditions, levels: Iterable[Level]) -> dict[AlertCode, F
             continue
         so_far = found.get(level.code)
         if so_far is None:
-            found[level.code] = Firing(level.severity, condition.since, (level.source,))
+            found[level.code] = Firing(level.severity, condition.since, condition.value, (level.source,))
             continue
+        # The Critical of a code comes after its Warning.
         found[level.code] = Firing(
-            worse(so_far.severity, level.severity),
+            level.severity,
             min(so_far.since, condition.since),
+            condition.value,
             tuple(dict.fromkeys((*so_far.sources, level.source))),
         )
     return found
-
-
-def worse(left: Severity, right: Severity) -> Severity:
-    """The worse of two severities."""
-    return Severity.CRITICAL if Severity.CRITICAL in {left, right} else Severity.WARNING
 
 
 def quiet_ranges(conditions: Conditions, levels: Sequence[Level], readings: Readings) -> Ranges:
@@ -193,7 +193,7 @@ def quiet_ranges(conditions: Conditions, levels: Sequence[Level], readings: Read
 def to_json(conditions: Conditions) -> dict[str, Any]:
     """The form in which a host's row keeps its conditions."""
     return {
-        key: {"since": condition.since.isoformat(), "isFiring": condition.is_firing}
+        key: {"since": condition.since.isoformat(), "value": condition.value, "isFiring": condition.is_firing}
         for key, condition in conditions.items()
     }
 
@@ -201,6 +201,6 @@ def to_json(conditions: Conditions) -> dict[str, Any]:
 def from_json(stored: Mapping[str, Any] | None) -> dict[str, Condition]:
     """The conditions of a host's row."""
     return {
-        key: Condition(datetime.fromisoformat(entry["since"]), entry["isFiring"])
+        key: Condition(datetime.fromisoformat(entry["since"]), entry["value"], entry["isFiring"])
         for key, entry in (stored or {}).items()
     }

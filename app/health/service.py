@@ -30,7 +30,7 @@ from app.health.policy import NO_POLICY, Policy
 from app.health.queries import Subject
 from app.health.raising import OpenAlerts, end, put, refresh
 from app.health.readings import UNKNOWN, Readings, service_source, service_values
-from app.health.rules import REQUIRED_SERVICES, Applied, levels_of, reading_value, threshold_of
+from app.health.rules import REQUIRED_SERVICES, Applied, levels_of, reading_value, shown_value, threshold_of
 from app.health.views import readings_of
 from app.models import Host
 from app.vocabulary import HEARTBEATS_PER_TIMEOUT, AlertCode, ServerKind
@@ -201,7 +201,9 @@ def apply_step(
 def _value(entry: Applied, step: Step, found: Firing | None) -> float | None:
     if entry.rule.code is AlertCode.SERVICES_STOPPED:
         return float(0 if found is None else len(found.sources))
-    return reading_value(entry.rule, step.readings)
+    present = reading_value(entry.rule, step.readings)
+    # No row keeps the clock skew: what is known of it is how it began.
+    return shown_value(entry.rule, found.value) if present is None and found is not None else present
 
 
 def _details(found: Firing) -> dict[str, object]:

@@ -28,9 +28,14 @@ class Judgement(NamedTuple):
 
 def telemetry_of(host: Host) -> TelemetryView:
     """The latest telemetry of a host; what it never sent is null."""
-    stored: dict[str, Any] = host.telemetry or {}
-    return TelemetryView.model_validate(
-        {field.alias: stored.get(field.alias or name) for name, field in TelemetryView.model_fields.items()}
+    return TelemetryView(
+        cpu_percentage=host.cpu_percentage,
+        total_memory_in_bytes=host.total_memory_bytes,
+        available_memory_in_bytes=host.available_memory_bytes,
+        total_space_in_bytes=host.total_space_bytes,
+        available_space_in_bytes=host.available_space_bytes,
+        throughput_in_bytes=host.throughput_bytes,
+        throughput_upload_pending_data_in_bytes=host.pending_bytes,
     )
 
 

@@ -414,7 +414,7 @@ skews = st.one_of(st.sampled_from([UNKNOWN, 0.0, 240.0, 300.0]), st.floats(0, 1e
 readings = st.builds(Readings, cpu=percentages, memory=percentages, space=percentages, upload=minutes, skew=skews)
 states = st.dictionaries(
     st.sampled_from([level.key for level in LEVELS]),
-    st.builds(Condition, since=st.integers(-5000, 0).map(at), is_firing=st.booleans()),
+    st.builds(Condition, since=st.integers(-5000, 0).map(at), value=st.floats(0, 1e9), is_firing=st.booleans()),
 )
 service_states = st.dictionaries(st.sampled_from(SERVICES), st.sampled_from(["Running", "Stopped", "Unknown"]))
 
