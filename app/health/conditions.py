@@ -90,7 +90,9 @@ def _after(known: Condition | None, level: Level, value: float, at: datetime, *,
     # An unknown reading is below every threshold.
     if value <= level.threshold:
         return None
-    return known if known is not None and is_unbroken else Condition(at, value, is_firing=False)
+    # A beginning in the future is left over from a clock that was set back since.
+    is_same = known is not None and is_unbroken and known.since <= at
+    return known if is_same else Condition(at, value, is_firing=False)
 
 
 def ripen(

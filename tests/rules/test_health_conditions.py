@@ -176,6 +176,17 @@ def test_a_gap_of_more_than_the_timeout_begins_anew() -> None:
     assert watch.sweep(1801) == {"cpu-utilisation": "Warning"}
 
 
+def test_a_beginning_in_the_future_begins_anew() -> None:
+    """The clock was set back since."""
+    watch = Watch()
+    watch.beat(86_400, cpu=90.0)
+    watch.heard = at(100)
+    watch.beat(100, cpu=90.0)
+    watch.beat(990, cpu=90.0)
+    assert watch.sweep(999) == {}
+    assert watch.sweep(1000) == {"cpu-utilisation": "Warning"}
+
+
 def test_what_fires_outlives_a_gap() -> None:
     watch = fired(90.0)
     watch.beat(5000, cpu=90.0)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.clock import ManualClock
+from app.main import _tasks
 from tests.support.health import REQUIRED, VAULT, Agent, agents, alerts, firing, told
 from tests.support.muster import Site, new_site
 
@@ -21,9 +22,12 @@ CASES: list[tuple[str, str, dict[str, Any], float | None, float]] = [
     ("pending-upload", "Warning", {"minutes": 31}, 31, 30),
     ("pending-upload", "Critical", {"minutes": 46}, 46, 45),
     ("services-stopped", "Warning", {"services": {**RUNNING, "tmansvc": "Stopped"}}, 1, 0),
+    ("clock-skew", "Warning", {"skew": 300.5}, 300.5, 300),
+    ("clock-skew", "Warning", {"skew": -4000.0}, 4000, 300),
 ]
 AT_THE_EDGE: list[dict[str, Any]] = [
     {"cpu": 80.0}, {"memory": 80.0}, {"free": 30.0}, {"minutes": 30}, {"services": RUNNING},
+    {"skew": 300.0}, {"skew": -300.0},
 ]  # fmt: skip
 
 
@@ -59,7 +63,7 @@ async def test_it_fires_at_15_00_and_not_at_14_59(
         await site.tick()
     assert [entry for entry in await told(site) if entry[1] == code] == [("raised", code, severity)]
     site.manual_clock.advance(1)
-    await agent.beat(services=RUNNING)
+    await agent.beat(services=RUNNING, skew=0.0)
     assert await firing(site) == {}
     assert (await site.read_process_server())["health"] == "Healthy"
     assert [entry[0] for entry in await told(site) if entry[1] == code] == ["raised", "cleared"]
@@ -170,6 +174,28 @@ async def test_a_gap_of_more_than_the_timeout_begins_anew(site: Site) -> None:
     assert await firing(site) == {"cpu-utilisation": "Warning"}
 
 
+async def test_a_clock_that_was_set_back_does_not_put_alerts_off(site: Site) -> None:
+    agent = (await agents(site, "ps-1"))["ps-1"]
+    await agent.hold(300, cpu=90.0)
+    site.manual_clock.advance(-86_400)
+    await site.tick()
+    await agent.hold(899, cpu=90.0)
+    assert await firing(site) == {}
+    site.manual_clock.advance(1)
+    await site.tick()
+    assert await firing(site) == {"cpu-utilisation": "Warning"}
+
+
+async def test_the_monitors_task_raises_what_is_due(site: Site) -> None:
+    agent = (await agents(site, "ps-1"))["ps-1"]
+    await agent.hold(900, ticks=False, cpu=90.0)
+    (watch,) = [task for task in _tasks(site.app.state) if task.name == "monitor"]
+    assert await firing(site) == {}
+    await watch.run_once()
+    assert watch.last_error is None
+    assert await firing(site) == {"cpu-utilisation": "Warning"}
+
+
 async def test_a_value_that_dances_on_the_threshold_does_not_flap(site: Site) -> None:
     agent = (await agents(site, "ps-1"))["ps-1"]
     for _ in range(20):
@@ -228,6 +254,19 @@ async def test_unknown_readings_end_what_is_pending_and_leave_what_fires(site: S
     (error,) = (await site.read_process_server())["healthErrors"]
     assert (error["code"], error["value"]) == ("memory-usage", 90.0), "the last value that is known"
     await agent.beat(memory=75.0)
+    assert await firing(site) == {}
+
+
+async def test_an_agent_that_does_not_tell_its_clock_has_none(site: Site) -> None:
+    agent = (await agents(site, "ps-1"))["ps-1"]
+    await agent.hold(600, skew=400)
+    await agent.beat()
+    await agent.hold(330, skew=400)
+    assert await firing(site) == {}
+    await agent.hold(600, skew=400)
+    await agent.beat()
+    assert await firing(site) == {"clock-skew": "Warning"}
+    await agent.beat(skew=-240.0)
     assert await firing(site) == {}
 
 

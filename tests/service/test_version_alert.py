@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import inspect
 
 from app.core.clock import ManualClock
 from app.core.db import Database
@@ -240,7 +241,7 @@ async def test_a_newcomer_is_judged_by_the_version_that_its_configuration_server
         assert not falls.done()
         host = await session.get_one(Host, host_row_id(known))
         twin = Host(
-            **{column.key: getattr(host, column.key) for column in Host.__table__.columns if column.key != "id"}
+            **{column.key: getattr(host, column.key) for column in inspect(Host).column_attrs if column.key != "id"}
             | {"host_id": "newcomer"}
         )
         session.add(twin)

@@ -1,5 +1,6 @@
 """Agents whose telemetry a test sets, and what the API says of their alerts."""
 
+from datetime import timedelta
 from typing import Any
 
 from tests.support.muster import VERSION, Site
@@ -47,13 +48,16 @@ class Agent:
         services: dict[str, str] | None = None,
         on: Site | None = None,
         more: dict[str, Any] | None = None,
+        skew: float | None = None,
         **load: Any,
     ) -> None:
-        """A heartbeat with this load; `on` names another replica to send it to."""
+        """A heartbeat with this load; `on` names another replica to send it to, `skew` how far its clock is ahead."""
         self._sequence += 1
         members: dict[str, Any] = {"telemetry": telemetry(**load), "observedGeneration": 1, **(more or {})}
         if services is not None:
             members["services"] = services
+        if skew is not None:
+            members["agentTime"] = (self.site.clock.now() + timedelta(seconds=skew)).isoformat()
         answer = await (on or self.site).beat(
             self.registered, self._sequence, self.boot_id, **{"agentVersion": self.version, **members}
         )
