@@ -87,6 +87,8 @@ def _shared_metrics(workers: int) -> Iterator[None]:
 def _run(settings: "Settings") -> None:
     import uvicorn
 
+    from app.heartbeats.protocol import HeartbeatProtocol
+
     uvicorn.run(
         "app.main:served",
         factory=True,
