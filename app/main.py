@@ -3,6 +3,7 @@
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import __version__
 from app.access.failures import Failures
 from app.access.usage import TokenUsage
+from app.alerts import routes as alerts
 from app.capacity import routes as capacity
 from app.configuration_servers import routes as configuration_servers
 from app.connection.tasks import Monitor
@@ -30,6 +32,8 @@ from app.core.settings import Settings, load_settings
 from app.core.tracing import NO_TELEMETRY, Tracing
 from app.decommission import routes as decommission
 from app.events import routes as events
+from app.health import routes as health
+from app.health.tasks import AlertSweep
 from app.heartbeats import routes as heartbeats
 from app.heartbeats.committer import Committer
 from app.heartbeats.lane import Fleet, HeartbeatLane
@@ -66,6 +70,8 @@ ROUTERS: list[APIRouter] = [
     versions.router,
     sizing.router,
     capacity.router,
+    alerts.router,
+    health.router,
     events.router,
     jobs.router,
     tokens.router,
@@ -122,10 +128,13 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.token_usage = TokenUsage(database, clock)
     state.fleet = Fleet(settings)
     state.depot = Depot()
-    state.committer = Committer(database, writers_for(database), clock, settings)
+    state.committer = Committer(
+        database, writers_for(database, timedelta(seconds=settings.heartbeat_timeout_seconds)), clock, settings
+    )
     state.leadership = Leadership(database, MONITOR_LEADER_KEY, "monitor")
     state.monitor = Monitor(database, clock, settings, state.leadership)
     state.census = Census(clock, settings)
+    state.alert_sweep = AlertSweep(database, clock, settings, state.leadership)
     state.housekeeping = Housekeeping(database, clock, settings, state.failures)
     state.background = Background(_tasks(state) if runs_tasks else [])
     for router in ROUTERS:
@@ -156,9 +165,14 @@ def _tasks(state: Any) -> list[BackgroundTask]:
         if isinstance(clock, SystemClock):
             CLOCK_CORRECTION.set(abs(await state.database.synchronise(clock)))
 
+    async def watch() -> None:
+        # One after the other: both ask for the lead over its one connection.
+        await state.monitor.tick()
+        await state.alert_sweep.tick()
+
     return [
         BackgroundTask("clock", 60, synchronise, clock),
-        BackgroundTask("monitor", settings.effective_tick_seconds, state.monitor.tick, clock),
+        BackgroundTask("monitor", settings.effective_tick_seconds, watch, clock),
         BackgroundTask("fleet count", 60, FleetCount(state.database, state.fleet).tick, clock),
         BackgroundTask("token usage", 15, state.token_usage.flush, clock),
         BackgroundTask("bulk purges", 2, BulkPurges(state.database, clock).tick, clock),

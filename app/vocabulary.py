@@ -117,6 +117,29 @@ class Severity(StrEnum):
     CRITICAL = "Critical"
 
 
+class AlertCode(StrEnum):
+    """What an alert is about; each has its rule in `health.rules` and its texts in `health.causes`."""
+
+    CPU_UTILISATION = "cpu-utilisation"
+    MEMORY_USAGE = "memory-usage"
+    CACHE_FREE_SPACE = "cache-free-space"
+    REPLICATION_THROTTLED = "replication-throttled"
+    PENDING_UPLOAD = "pending-upload"
+    SERVICES_STOPPED = "services-stopped"
+    CLOCK_SKEW = "clock-skew"
+    HEARTBEAT_MISSING = "heartbeat-missing"
+    VERSION_ABOVE_CONFIGURATION_SERVER = "version-above-configuration-server"
+    VERSION_NOT_SUPPORTED = "version-not-supported"
+    CERTIFICATE_EXPIRING = "certificate-expiring"
+
+
+class AlertState(StrEnum):
+    """Whether an alert's condition holds now, or ended."""
+
+    FIRING = "firing"
+    CLEARED = "cleared"
+
+
 class ServiceState(StrEnum):
     """The Windows service states an agent may report."""
 
@@ -172,6 +195,7 @@ class EventType(StrEnum):
 
     VAULT_CREATED = "vault.created"
     VAULT_UPDATED = "vault.updated"
+    VAULT_HEALTH_POLICY_CHANGED = "vault.health-policy-changed"
     VAULT_DELETED = "vault.deleted"
     REGISTRATION_KEY_CREATED = "registration-key.created"
     REGISTRATION_KEY_REVOKED = "registration-key.revoked"
@@ -183,6 +207,8 @@ class EventType(StrEnum):
     CONFIGURATION_SERVER_UPGRADED = "configuration-server.upgraded"
     CONFIGURATION_SERVER_PASSPHRASE_CHANGED = "configuration-server.passphrase-changed"
     CONFIGURATION_SERVER_DUPLICATE_IDENTITY = "configuration-server.duplicate-identity"
+    CONFIGURATION_SERVER_ALERT_RAISED = "configuration-server.alert-raised"
+    CONFIGURATION_SERVER_ALERT_CLEARED = "configuration-server.alert-cleared"
     CONFIGURATION_SERVER_DELETED = "configuration-server.deleted"
     PROCESS_SERVER_REGISTERED = "process-server.registered"
     PROCESS_SERVER_RE_REGISTERED = "process-server.re-registered"
@@ -211,6 +237,7 @@ class EventType(StrEnum):
 EVENT_MEANINGS: dict[EventType, str] = {
     EventType.VAULT_CREATED: "A vault was created.",
     EventType.VAULT_UPDATED: "A vault's friendly name or location was changed.",
+    EventType.VAULT_HEALTH_POLICY_CHANGED: "An operator changed when a vault's servers have alerts.",
     EventType.VAULT_DELETED: "An empty vault was deleted.",
     EventType.REGISTRATION_KEY_CREATED: "A registration key for configuration servers was handed out.",
     EventType.REGISTRATION_KEY_REVOKED: "A registration key was revoked before it expired.",
@@ -222,6 +249,8 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.CONFIGURATION_SERVER_UPGRADED: "A configuration server reports another version.",
     EventType.CONFIGURATION_SERVER_PASSPHRASE_CHANGED: "The passphrase for new process servers was replaced.",
     EventType.CONFIGURATION_SERVER_DUPLICATE_IDENTITY: "Two machines use one configuration server's identity.",
+    EventType.CONFIGURATION_SERVER_ALERT_RAISED: "An alert of a configuration server began or changed its severity.",
+    EventType.CONFIGURATION_SERVER_ALERT_CLEARED: "An alert of a configuration server ended; `data.code` says which.",
     EventType.CONFIGURATION_SERVER_DELETED: "A configuration server was deleted; `data.forced` says how.",
     EventType.PROCESS_SERVER_REGISTERED: "A process server registered for the first time.",
     EventType.PROCESS_SERVER_RE_REGISTERED: "A known process server registered again.",
@@ -230,8 +259,8 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.PROCESS_SERVER_DISCONNECTED: "A process server was silent for the timeout.",
     EventType.PROCESS_SERVER_UPGRADED: "A process server reports another version.",
     EventType.PROCESS_SERVER_DUPLICATE_IDENTITY: "Two machines use one process server's identity.",
-    EventType.PROCESS_SERVER_ALERT_RAISED: "A condition began to fire on a process server; `data.code` says which.",
-    EventType.PROCESS_SERVER_ALERT_CLEARED: "A condition no longer fires on a process server; `data.code` says which.",
+    EventType.PROCESS_SERVER_ALERT_RAISED: "An alert of a process server began or changed its severity.",
+    EventType.PROCESS_SERVER_ALERT_CLEARED: "An alert of a process server ended; `data.code` says which.",
     EventType.PROCESS_SERVER_DELETED: "A process server went with its configuration server.",
     EventType.PROCESS_SERVER_DECOMMISSION_REQUESTED: "An operator asked a process server to leave in good order.",
     EventType.PROCESS_SERVER_DECOMMISSIONED: "A process server left in good order; `data.steps` says what it did.",

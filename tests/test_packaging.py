@@ -34,8 +34,10 @@ from app.cli.application import build
 from app.cli.server import KEEP_ALIVE_MARGIN_SECONDS, MINIMUM_KEEP_ALIVE_SECONDS
 from app.core import errors, metrics
 from app.core.settings import CLIENT_VARIABLES, FILE_VARIABLE, PREFIX, Settings, load_settings
+from app.health.policy import WIRE_NAMES
+from app.health.rules import RULES, Rule, Unit
 from app.main import create_app
-from app.vocabulary import EVENT_MEANINGS, HEARTBEATS_PER_TIMEOUT, EventType
+from app.vocabulary import EVENT_MEANINGS, HEARTBEATS_PER_TIMEOUT, AlertCode, EventType
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = REPOSITORY / "README.md"
@@ -48,6 +50,7 @@ EXIT_CODES_FOR_AN_OPERATOR = {
     ExitCode.PURGED,
 }
 
+ALWAYS_CRITICAL = {AlertCode.HEARTBEAT_MISSING}
 SETTING_NAMES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
@@ -123,6 +126,39 @@ def _labels(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def _alert_table() -> str:
+    units = {
+        Unit.PERCENT: " %",
+        Unit.PERCENT_FREE: " % free",
+        Unit.MINUTES: " min",
+        Unit.SECONDS: " s",
+        Unit.DAYS: " days left",
+    }
+
+    def threshold(rule: Rule, value: float | None) -> str:
+        if value is None:
+            return ""
+        if rule.unit is Unit.DAYS and value == 0:
+            return "expired"
+        return f"{'<' if rule.counts_down else '>'} {value:g}{units[rule.unit]}"
+
+    def end(rule: Rule) -> str:
+        return "" if rule.hysteresis is None else f"{rule.hysteresis:g}{units[rule.unit].removesuffix(' free')} behind"
+
+    rows: list[tuple[object, ...]] = [
+        (
+            f"`{rule.code}`",
+            threshold(rule, rule.warning) or ("yes" if rule.code not in ALWAYS_CRITICAL else ""),
+            threshold(rule, rule.critical) or ("yes" if rule.code in ALWAYS_CRITICAL else ""),
+            end(rule),
+            "yes" if rule.is_windowed else "",
+            ", ".join(WIRE_NAMES[field] for field in WIRE_NAMES if field in rule.adjustable),
+        )
+        for rule in RULES.values()
+    ]
+    return _table("alert", "Warning", "Critical", "ends", "must hold for the window", "a vault can change", rows=rows)
+
+
 def _exit_code_table() -> str:
     rows: list[tuple[object, ...]] = [(code.value, meaning) for code, meaning in EXIT_CODE_MEANINGS.items()]
     return _table("code", "meaning", rows=rows)
@@ -134,6 +170,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": _error_table,
     "events": _event_table,
     "metrics": _metric_table,
+    "alerts": _alert_table,
     "agent exit codes": _exit_code_table,
 }
 
@@ -227,7 +264,9 @@ def _check_command(words: list[str]) -> None:
         assert rest, f"`muster {shlex.join(words)}` is not a whole command"
         assert rest[0] in command.commands, f"there is no `muster {shlex.join(words)}`"
         command = command.commands[rest.pop(0)]
-    options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    options = {"--help"} | {
+        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     for word in rest:
         if word.startswith("-"):
             assert word.split("=")[0] in options, f"`muster {shlex.join(words)}` has no option {word}"

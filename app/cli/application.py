@@ -8,6 +8,7 @@ import typer
 
 from app import __version__
 from app.cli import (
+    alerts,
     capacity,
     departures,
     events,
@@ -63,6 +64,7 @@ GROUPS: Sequence[Group] = (
     Group(machines.group, "machine", None, "Source machines, the protected ones: who carries them, and their churn."),
     Group(jobs.group, "job", None, "Long-running operations: how far they are, how they ended."),
     Group(releases.group, "release", None, "The release catalogue, by which versions are judged."),
+    Group(alerts.group, "alert", "alerts", "What fires and what fired on the servers, and when it does."),
     Group(events.group, "event", None, "What happened, and what is happening."),
     Group(tokens.group, "token", None, "API tokens of operators and portals."),
 )
@@ -91,7 +93,7 @@ def _add_agent(application: typer.Typer) -> None:
         raise typer.Exit(main(context.args))
 
 
-ADDED_TO_GROUPS: Sequence[ModuleType] = (capacity, departures, telemetry)
+ADDED_TO_GROUPS: Sequence[ModuleType] = (alerts, capacity, departures, telemetry)
 """Modules that add commands to another module's group, which they do when they are imported."""
 
 COMMANDS: Sequence[Callable[[typer.Typer, str], None]] = (releases.add_comparison,)

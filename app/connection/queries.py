@@ -70,7 +70,8 @@ async def bring_back_from_future(session: AsyncSession, now: datetime) -> int:
     result: Any = await session.execute(
         update(Host)
         .where(Host.last_heartbeat_at > now)
-        .values(last_heartbeat_at=now, last_heartbeat_bucket=bucket_of(now))
+        # Without a quiet range the next heartbeat is judged in full: what it holds may have begun in the future too.
+        .values(last_heartbeat_at=now, last_heartbeat_bucket=bucket_of(now), quiet_cpu_low=None)
     )
     return int(result.rowcount)
 
@@ -105,6 +106,7 @@ async def disconnect_silent(session: AsyncSession, silent_since: datetime, now: 
             connection_state=ConnectionState.DISCONNECTED.value,
             connection_changed_at=now,
             health=Health.CRITICAL.value,
+            alert_due_at=None,
         )
         .returning(Host.id, Host.last_heartbeat_at)
         .execution_options(synchronize_session=False)

@@ -15,6 +15,7 @@ from app.core.metrics import MONITOR_LEADER, SERVERS_DISCONNECTED, SWEEP_SECONDS
 from app.core.settings import Settings
 from app.core.wire import rfc3339
 from app.events.service import MONITOR, record
+from app.health import service as alerts
 from app.models import Outage
 from app.vocabulary import EventType, ResourceKind, Severity
 
@@ -90,6 +91,7 @@ class Monitor:
         if not hosts:
             return 0
         last_heard = {row.id: row.last_heartbeat_at for row in hosts}
+        await alerts.fall_silent(session, last_heard, now, self._timeout.total_seconds())
         for affected in await queries.servers_on(session, list(last_heard)):
             last = last_heard[affected.host_row_id]
             kind = affected.resource.kind.value.replace("-", " ")

@@ -28,6 +28,7 @@ TAGS = [
     {"name": "source machines", "description": "The protected machines, each carried by one process server."},
     {"name": "versions", "description": "The release catalogue, compatibility, and the way to newer releases."},
     {"name": "sizing", "description": "How many servers a load needs, and of which size."},
+    {"name": "alerts", "description": "What fires and what fired, and when it does."},
     {"name": "events", "description": "What happened, numbered in order."},
     {"name": "purge", "description": "The end of what is dead, and the way back."},
     {"name": "jobs", "description": "Long-running operations: how far they are, how they ended."},

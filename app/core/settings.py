@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from dotenv import dotenv_values
-from fastapi import Depends, Request
+from fastapi import Request
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -125,9 +125,11 @@ class Settings(BaseSettings):
     alert_window_seconds: Seconds = Field(
         default=900, description="Seconds a condition must hold before it is an alert."
     )
-    event_retention_days: int = Field(default=90, ge=1, le=3_650, description="Days after which events are deleted.")
     telemetry_retention_days: int = Field(
         default=7, ge=1, le=90, description="Days after which telemetry history is deleted."
+    )
+    event_retention_days: int = Field(
+        default=90, ge=1, le=3_650, description="Days after which events and past alerts are deleted."
     )
     idempotency_retention_hours: int = Field(
         default=24,
@@ -324,11 +326,3 @@ def settings_of(request: Request) -> Settings:
     """The application's settings."""
     settings: Settings = request.app.state.settings
     return settings
-
-
-def _timeout(request: Request) -> float:
-    return settings_of(request).heartbeat_timeout_seconds
-
-
-Timeout = Annotated[float, Depends(_timeout)]
-"""Seconds of silence after which a server is disconnected."""

@@ -14,6 +14,7 @@ from app.decommission import queries
 from app.decommission.rules import Blocker, BlockerCode, Facts, blockers_of
 from app.decommission.schemas import DecommissionRequest, Goodbye, GoodbyeView, StepStatus, UninstallStep
 from app.events.service import record
+from app.health import service as alerts
 from app.hosts import queries as host_queries
 from app.hosts.identity import identify
 from app.hosts.tombstones import Removal, entomb, purged
@@ -284,6 +285,7 @@ async def _remove(
             "machinesMoved": moved,
         },
     )
+    await alerts.forget(session, [host.id], now)
     await session.flush()
     await session.delete(server)
     await session.flush()

@@ -34,6 +34,7 @@ from app.core.metrics import (
 from app.core.settings import Settings
 from app.core.tracing import span
 from app.core.wire import rfc3339
+from app.health.service import terms_of
 from app.heartbeats.beats import Accepted, Beat, Outcome, newest_of
 from app.heartbeats.schemas import DesiredState
 from app.heartbeats.service import desired_states, settle
@@ -82,6 +83,7 @@ class Committer:
         self._writers = tuple(writers)
         self._idle = list(writers)
         self._clock = clock
+        self._terms = terms_of(settings)
         self._queue_size = settings.heartbeat_queue_size
         self._batch_size = settings.heartbeat_batch_size
         self._waiting: list[_Waiting] = []
@@ -179,7 +181,7 @@ class Committer:
         """Those that are more than numbers: together, or one by one when one of them can't be stored."""
         try:
             async with self._database.write() as session:
-                return await settle(session, beats, now)
+                return await settle(session, beats, now, self._terms)
         except Unavailable:
             raise
         except Exception as error:

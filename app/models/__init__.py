@@ -9,6 +9,8 @@ vaults
 |- jobs                                 long-running operations
 `- tombstones                           removed servers, so that their agents learn of it
 
+alerts                                  what fires and what fired, on which server
+health_policies                         what a vault changes of the rules
 telemetry_buckets                       five-minute history of each host; the latest bucket is in the host's row
 
 api_tokens                              operators' access; one vault or all
@@ -26,6 +28,7 @@ from app.models.access import (
     IssuedCredential,
     RegistrationKey,
 )
+from app.models.alerts import Alert, HealthPolicy
 from app.models.base import Base
 from app.models.record import Event, EventCounter, Job, MonitorWatermark, Outage, Tombstone
 from app.models.releases import Release
@@ -34,12 +37,14 @@ from app.models.telemetry import METRICS, TelemetryBucket
 
 __all__ = [
     "METRICS",
+    "Alert",
     "ApiToken",
     "Base",
     "ConfigurationServer",
     "Event",
     "EventCounter",
     "FailedRegistration",
+    "HealthPolicy",
     "Host",
     "IdempotentAnswer",
     "IssuedCredential",

@@ -10,6 +10,7 @@ from app.access.scope import vault_in_scope
 from app.core.errors import Invalid, NameInUseByAnotherHost, ProcessServerNotFound, TakeoverBlocked
 from app.core.wire import rfc3339
 from app.events.service import record
+from app.health import service as alerts
 from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts import service as hosts
@@ -108,6 +109,7 @@ async def inherit(
     new.generation = old.generation + 1
     new.version_above_since = old.version_above_since
     await hosts.add_host(session, new)
+    await alerts.inherit(session, old, new)
     resource = resource_of(server)
     hashes = (await host_queries.credential_hashes(session, [old.id]))[old.id]
     actor = f"agent:{server.name}"

@@ -16,7 +16,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    Row,
     Select,
     Table,
     TextClause,
@@ -193,9 +192,10 @@ def steps_of(host_row_id: uuid.UUID, window: Window) -> Select[Any]:
     )
 
 
-async def steps(session: AsyncSession, host_row_id: uuid.UUID, window: Window) -> Sequence[Row[Any]]:
+async def steps(session: AsyncSession, host_row_id: uuid.UUID, window: Window) -> Sequence[Any]:
     """A host's history: the rows of `steps_of`."""
-    return (await session.execute(steps_of(host_row_id, window))).all()
+    rows: Sequence[Any] = (await session.execute(steps_of(host_row_id, window))).all()
+    return rows
 
 
 async def hand_on(session: AsyncSession, host_row_id: uuid.UUID, successor: uuid.UUID) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Invalid
@@ -33,7 +32,7 @@ async def history(
     )
 
 
-def _point(row: Row[Any], window: Window) -> dict[str, Any]:
+def _point(row: Any, window: Window) -> dict[str, Any]:
     step, *statistics = row
     metrics = {
         name: _statistics(statistics[4 * position : 4 * position + 4])

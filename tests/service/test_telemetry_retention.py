@@ -18,6 +18,7 @@ from app.telemetry import queries, tasks
 from app.telemetry.queries import BUCKETS
 from app.telemetry.rules import Sample
 from tests.support.muster import Site, new_site
+from tests.support.plans import plans_of, scanned
 from tests.support.rows import count, host_row_id
 from tests.support.telemetry import START, finished, new_hosts, put, put_buckets
 
@@ -32,7 +33,7 @@ async def present(database: Database) -> tuple[int, int, int]:
         row = (
             await session.execute(select(func.count(), func.min(BUCKETS.c.bucket), func.max(BUCKETS.c.bucket)))
         ).one()
-        return tuple(row)  # type: ignore[return-value]
+        return tuple(row)
 
 
 def batches_of(monkeypatch: pytest.MonkeyPatch, size: int, before: Callable[[int], Any] | None = None) -> list[int]:
@@ -177,25 +178,11 @@ async def test_deleting_goes_by_the_indexes(database: Database) -> None:
     await put_buckets(database, hosts, range(FIRST, FIRST + 1_000))
     async with database.write() as session:
         await session.execute(text("ANALYZE"))
-    plans: list[str] = []
-    prefix = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
-    async with database.write() as session:
-        original = session.execute
-
-        async def explained(statement: Any, values: list[dict[str, Any]] | None = None) -> Any:
-            chosen = statement.params(values[0]) if values else statement
-            compiled = chosen.compile(dialect=database.engine.dialect, compile_kwargs={"literal_binds": True})
-            plan = await original(text(prefix + str(compiled).replace(":", r"\:")))
-            plans.append("\n".join(str(row[-1]) for row in plan))
-            return await original(statement, values)
-
-        session.execute = explained  # type: ignore[method-assign]
-        assert await queries.delete_before(session, FIRST + 2, 500) == 120
-    choosing, deleting = plans
-    assert "ix_telemetry_buckets_bucket" in choosing, choosing
-    assert ("sqlite_autoindex_telemetry_buckets_1" if database.is_sqlite else "pk_telemetry_buckets") in deleting, (
-        deleting
+    plans = await plans_of(
+        database, "telemetry_buckets", lambda session: queries.delete_before(session, FIRST + 2, 500)
     )
-    for plan in plans:
-        assert "Seq Scan" not in plan, plan
-        assert "SCAN telemetry_buckets" not in plan, plan
+    assert (await present(database))[:2] == (60 * 998, FIRST + 2)
+    (choosing, deleting) = plans.values()
+    assert "ix_telemetry_buckets_bucket" in choosing, choosing
+    assert ("sqlite_autoindex_telemetry_buckets_1" if database.is_sqlite else "pk_telemetry_buckets") in deleting
+    assert not scanned(choosing + deleting, "telemetry_buckets"), plans
