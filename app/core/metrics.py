@@ -93,6 +93,9 @@ SERVERS = Reading(
     "Process servers; every configuration server has one of kind `inbuilt`.",
     ("vault", "kind", "connection_state", "health"),
 )
+ALERTS = Reading(
+    "muster_alerts", "Alerts that fire, without those that maintenance mutes.", ("vault", "code", "severity")
+)
 SOURCE_MACHINES = Reading("muster_source_machines", "Source machines.", ("vault",))
 SOURCE_MACHINE_CHURN = Reading(
     "muster_source_machine_churn_bytes_per_day", "Bytes a day that all source machines together change.", ("vault",)

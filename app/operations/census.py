@@ -87,6 +87,9 @@ class Census:
         servers = metrics.SERVERS.family()
         for vault, *labels, number in await queries.servers(session, limit):
             servers.add_metric((vault or OTHER, *labels), number)
+        alerts = metrics.ALERTS.family()
+        for vault, code, severity, number in await queries.alerts(session, limit, self._clock.now()):
+            alerts.add_metric((vault or OTHER, code, severity), number)
         # A vault without machines has 0 of them, rather than no line in the chart.
         names = shown + [OTHER] * (vaults > len(shown))
         machines = dict.fromkeys(names, (0, 0.0))
@@ -100,6 +103,7 @@ class Census:
             [
                 _single(metrics.VAULTS, vaults),
                 servers,
+                alerts,
                 _by_vault(metrics.SOURCE_MACHINES, ((vault, number) for vault, (number, _) in machines.items())),
                 _by_vault(metrics.SOURCE_MACHINE_CHURN, ((vault, churn) for vault, (_, churn) in machines.items())),
                 _by_vault(metrics.CERTIFICATE_EXPIRY, expiries.items()),

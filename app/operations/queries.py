@@ -1,12 +1,14 @@
 """SQL of the fleet's metrics: one grouped statement for each family, whatever the number of vaults."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Subquery, func, select
+from sqlalchemy import Subquery, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
+from app.health.queries import muted
+from app.models import Alert, ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
 
 OTHER = "other"
 """Stands for all vaults without a label of their own, so a vault of that name never gets one."""
@@ -38,6 +40,21 @@ async def servers(session: AsyncSession, limit: int) -> Sequence[Any]:
         .select_from(ProcessServer)
         .join(Host, ProcessServer.host_row_id == Host.id)
         .outerjoin(shown, ProcessServer.vault_id == shown.c.id)
+        .group_by(*labels)
+    )
+    return (await session.execute(statement)).all()
+
+
+async def alerts(session: AsyncSession, limit: int, now: datetime) -> Sequence[Any]:
+    """Rows of vault (None for those without a label), code, severity and number of what fires and is not muted."""
+    shown = _shown(limit)
+    labels = (shown.c.name, Alert.code, Alert.severity)
+    statement = (
+        select(*labels, func.count())
+        .select_from(Alert)
+        .outerjoin(ProcessServer, ProcessServer.id == Alert.resource_id)
+        .outerjoin(shown, Alert.vault_id == shown.c.id)
+        .where(Alert.cleared_at.is_(None), or_(ProcessServer.id.is_(None), not_(muted(ProcessServer, now))))
         .group_by(*labels)
     )
     return (await session.execute(statement)).all()

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from app.core.clock import ManualClock
 from app.core.db import Database
 from app.core.errors import DatabaseUnavailable
 from app.core.settings import Settings
+from app.core.wire import rfc3339
 from app.operations import census, exposition, queries
 from app.operations.census import Census
 from tests.support.certificates import EXPIRES_AT, certificate
@@ -67,6 +68,25 @@ async def test_servers_by_vault_kind_connection_state_and_health(site: Site) -> 
         ("fabrikam", "inbuilt", "Disconnected", "Critical"): 1,
     }
     assert found.value("muster_vaults") == 2
+
+
+async def test_alerts_that_fire_by_vault_code_and_severity_without_muted_ones(site: Site) -> None:
+    await two_vaults(site)
+    labels = ("vault", "code", "severity")
+    silent = ("heartbeat-missing", "Critical")
+    # cs-2 with its inbuilt process server and ps-2 have never sent a heartbeat.
+    await site.pass_time(960)
+    assert (await scrape(site)).series("muster_alerts", *labels) == {
+        ("contoso", *silent): 4,
+        ("fabrikam", *silent): 2,
+    }
+    path = "/api/v1/vaults/contoso/process-servers/ps-2"
+    until = rfc3339(site.clock.now() + timedelta(hours=1))
+    changed = await site.client.patch(path, json={"maintenance": {"until": until, "reason": "moved"}})
+    assert changed.status_code == 200, changed.text
+    assert (await scrape(site)).value("muster_alerts", **dict(zip(labels, ("contoso", *silent), strict=True))) == 3
+    site.manual_clock.advance(3_600)
+    assert (await scrape(site)).value("muster_alerts", **dict(zip(labels, ("contoso", *silent), strict=True))) == 4
 
 
 async def test_machines_and_churn_by_vault_and_none_is_0(site: Site) -> None:

@@ -17,7 +17,7 @@ from app.core import errors, metrics
 from app.core.clock import ManualClock
 from app.main import ROUTERS
 from app.operations.census import KEPT_SECONDS
-from app.vocabulary import ConnectionState, Health, ServerKind
+from app.vocabulary import AlertCode, ConnectionState, Health, ServerKind, Severity
 from tests.support import promql
 from tests.support.certificates import certificate
 from tests.support.muster import Site, new_site
@@ -129,6 +129,8 @@ def known_values(exposed: Scrape, label: str) -> set[str]:
     declared: dict[str, set[str]] = {
         "connection_state": set(ConnectionState),
         "health": set(Health),
+        "code": set(AlertCode),
+        "severity": set(Severity),
         "kind": set(ServerKind),
         "reason": set(errors.catalogue()) | {"invalid"},
         "route": {route.path for router in ROUTERS for route in router.routes if hasattr(route, "path")},
