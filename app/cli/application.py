@@ -19,6 +19,7 @@ from app.cli import (
     releases,
     server,
     sizing,
+    telemetry,
     tokens,
     upgrades,
     vaults,
@@ -90,7 +91,7 @@ def _add_agent(application: typer.Typer) -> None:
         raise typer.Exit(main(context.args))
 
 
-ADDED_TO_GROUPS: Sequence[ModuleType] = (capacity, departures)
+ADDED_TO_GROUPS: Sequence[ModuleType] = (capacity, departures, telemetry)
 """Modules that add commands to another module's group, which they do when they are imported."""
 
 COMMANDS: Sequence[Callable[[typer.Typer, str], None]] = (releases.add_comparison,)

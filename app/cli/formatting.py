@@ -170,6 +170,14 @@ def time_given(text: str, option: str, now: Callable[[], datetime], *, ahead: bo
         ) from None
 
 
+def seconds_given(text: str, option: str) -> int:
+    """A duration as an operator types it, in seconds. Raises UsageError, naming `option`, for anything else."""
+    duration = _DURATION.fullmatch(text.strip().lower())
+    if duration is None:
+        raise UsageError(f"{option} '{text}' is not a duration", remedy="write 5m, 1h, 1d")
+    return int(duration[1]) * _SECONDS[duration[2]]
+
+
 def _rfc3339(when: datetime) -> str:
     return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 

@@ -37,6 +37,7 @@ from app.core.preconditions import IfMatch, tagged
 from app.core.settings import Timeout
 from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
+from app.telemetry.schemas import AskedHistory, TelemetryHistoryView
 from app.vocabulary import ConnectionState, Health, VersionStatus
 
 router = APIRouter(prefix="/api/v1/vaults/{vault}/configuration-servers", tags=["configuration servers"])
@@ -137,6 +138,24 @@ async def read_configuration_server(
 ) -> ConfigurationServerView:
     """By name or id."""
     return tagged(response, await service.read(session, principal, vault, cs, now, timeout))
+
+
+@router.get(
+    "/{cs}/telemetry",
+    summary="Read a configuration server's telemetry history",
+    operation_id="readConfigurationServerTelemetry",
+    responses=errors(VaultNotFound, ConfigurationServerNotFound),
+)
+async def read_configuration_server_telemetry(
+    vault: VaultRef,
+    cs: ConfigurationServerRef,
+    principal: Reader,
+    session: ReadSession,
+    asked: AskedHistory,
+    now: Now,
+) -> TelemetryHistoryView:
+    """In steps of 5 minutes or more, the present one among them. It is also its inbuilt process server's."""
+    return await service.history(session, principal, vault, cs, asked, now)
 
 
 @router.patch(

@@ -26,6 +26,8 @@ from app.events.service import Resource, record
 from app.hosts import queries as host_queries
 from app.hosts.views import Judgement, host_members
 from app.models import ConfigurationServer, Host, ProcessServer, Tombstone, Vault
+from app.telemetry import service as telemetry
+from app.telemetry.schemas import HistoryRequest, TelemetryHistoryView
 from app.versions import queries as version_queries
 from app.vocabulary import ConnectionState, EventType, Health, ResourceKind, Severity, VersionStatus
 
@@ -58,6 +60,17 @@ async def read(
     if row is None:
         raise _missing(vault, ref)
     return view_of(vault, *row, judgement=await judgement(session, now, timeout_seconds))
+
+
+async def history(
+    session: AsyncSession, principal: Principal, vault_ref: str, ref: str, asked: HistoryRequest, now: datetime
+) -> TelemetryHistoryView:
+    """What one configuration server sent over time. Raises VaultNotFound or ConfigurationServerNotFound."""
+    vault = await vault_in_scope(session, principal, vault_ref)
+    row = await queries.read(session, vault.id, ref)
+    if row is None:
+        raise _missing(vault, ref)
+    return await telemetry.history(session, row.Host.id, asked, now)
 
 
 async def list_servers(

@@ -125,6 +125,9 @@ class Settings(BaseSettings):
         default=900, description="Seconds a condition must hold before it is an alert."
     )
     event_retention_days: int = Field(default=90, ge=1, le=3_650, description="Days after which events are deleted.")
+    telemetry_retention_days: int = Field(
+        default=7, ge=1, le=90, description="Days after which telemetry history is deleted."
+    )
     idempotency_retention_hours: int = Field(
         default=24,
         ge=1,

@@ -11,13 +11,14 @@ from app.core.settings import Settings
 from app.events import queries as event_queries
 from app.heartbeats.lane import Fleet
 from app.hosts import queries as host_queries
+from app.telemetry import tasks as telemetry
 
 EVENTS_PER_TRANSACTION = 500
 UNUSED_CREDENTIAL_DAYS = 7
 
 
 class Housekeeping:
-    """Deletes expired events, answers, credentials and failure counts."""
+    """Deletes expired events, answers, credentials, failure counts and telemetry history."""
 
     def __init__(self, database: Database, clock: Clock, settings: Settings, failures: Failures) -> None:
         self._database = database
@@ -40,6 +41,7 @@ class Housekeeping:
         async with self._database.write() as session:
             await host_queries.delete_unused_before(session, now - timedelta(days=UNUSED_CREDENTIAL_DAYS))
         await self._failures.forget(now)
+        await telemetry.delete_expired(self._database, now, self._settings.telemetry_retention_days)
 
 
 class FleetCount:

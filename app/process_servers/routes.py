@@ -44,6 +44,7 @@ from app.process_servers.schemas import (
     TakeoverApproval,
     TakeoverView,
 )
+from app.telemetry.schemas import AskedHistory, TelemetryHistoryView
 from app.vocabulary import ConnectionState, Health, ServerKind, VersionStatus
 
 router = APIRouter(prefix="/api/v1/vaults/{vault}", tags=["process servers"])
@@ -249,6 +250,43 @@ async def update_vault_process_server(
     """Friendly name and maintenance; fields left out stay as they are."""
     view = await service.update(session, principal, vault, None, ps, body, precondition, now, timeout)
     return tagged(response, view)
+
+
+@router.get(
+    _NESTED + "/{ps}/telemetry",
+    summary="Read a process server's telemetry history",
+    operation_id="readProcessServerTelemetry",
+    responses=errors(VaultNotFound, ConfigurationServerNotFound, ProcessServerNotFound),
+)
+async def read_process_server_telemetry(
+    vault: VaultRef,
+    cs: ConfigurationServerRef,
+    ps: ProcessServerRef,
+    principal: Reader,
+    session: ReadSession,
+    asked: AskedHistory,
+    now: Now,
+) -> TelemetryHistoryView:
+    """In steps of 5 minutes or more, the present one among them. A rebuilt machine that took over carries it on."""
+    return await service.history(session, principal, vault, cs, ps, asked, now)
+
+
+@router.get(
+    _ACROSS + "/{ps}/telemetry",
+    summary="Read the telemetry history of a process server of the vault",
+    operation_id="readVaultProcessServerTelemetry",
+    responses=errors(VaultNotFound, ProcessServerNotFound, NameAmbiguous),
+)
+async def read_vault_process_server_telemetry(
+    vault: VaultRef,
+    ps: ProcessServerRef,
+    principal: Reader,
+    session: ReadSession,
+    asked: AskedHistory,
+    now: Now,
+) -> TelemetryHistoryView:
+    """In steps of 5 minutes or more, the present one among them. A rebuilt machine that took over carries it on."""
+    return await service.history(session, principal, vault, None, ps, asked, now)
 
 
 @router.post(

@@ -25,6 +25,8 @@ from app.process_servers.schemas import (
     ProcessServerUpdate,
     ProcessServerView,
 )
+from app.telemetry import service as telemetry
+from app.telemetry.schemas import HistoryRequest, TelemetryHistoryView
 from app.vocabulary import EventType, ResourceKind, ServerKind, VersionStatus
 
 
@@ -69,6 +71,21 @@ async def read(
     vault = await vault_in_scope(session, principal, vault_ref)
     row = await find(session, vault, server_ref, ref)
     return view_of(vault, *row, judgement=await judgement(session, now, timeout_seconds))
+
+
+async def history(
+    session: AsyncSession,
+    principal: Principal,
+    vault_ref: str,
+    server_ref: str | None,
+    ref: str,
+    asked: HistoryRequest,
+    now: datetime,
+) -> TelemetryHistoryView:
+    """What one process server sent over time; an inbuilt one's is its configuration server's."""
+    vault = await vault_in_scope(session, principal, vault_ref)
+    row = await find(session, vault, server_ref, ref)
+    return await telemetry.history(session, row.Host.id, asked, now)
 
 
 async def list_servers(

@@ -20,6 +20,7 @@ from app.process_servers import queries
 from app.process_servers.rules import obstacle_to_takeover
 from app.process_servers.schemas import ProcessServerRegister, TakeoverApproval, TakeoverView
 from app.process_servers.service import find, resource_of
+from app.telemetry import queries as telemetry_queries
 from app.vocabulary import ConnectionState, EventType, ServerKind
 
 TAKEN_OVER = "taken over by a rebuilt machine"
@@ -138,6 +139,7 @@ async def inherit(
     )
     hosts.record_upgrade(session, resource, EventType.PROCESS_SERVER_UPGRADED, old, body.agent_version, now)
     await host_queries.forget_unused_credentials(session, old.id)
+    await telemetry_queries.hand_on(session, old.id, new.id)
     await session.delete(old)
     await session.flush()
     await compatibility.judge(session, [new.id], now)

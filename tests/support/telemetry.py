@@ -2,14 +2,15 @@
 
 import uuid
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, insert, select
 
 from app.core.db import Database
 from app.core.wire import new_id
 from app.models import METRICS, Host, Vault
+from app.telemetry import queries
 from app.telemetry.queries import BUCKETS, HOSTS
 from app.telemetry.rules import Sample
 
@@ -73,3 +74,22 @@ def statistics_of(samples: Iterable[Sample]) -> dict[str, Statistics]:
         values = [value for sample in kept if (value := getattr(sample, metric)) is not None]
         found[metric] = (len(values), sum(values), min(values, default=None), max(values, default=None))
     return found
+
+
+async def put(database: Database, host: uuid.UUID, samples: Iterable[tuple[float, Sample]]) -> None:
+    """Count samples, each so many seconds after `START`, as heartbeats would."""
+    async with database.write() as session:
+        for seconds, sample in samples:
+            await queries.accumulate(session, [(host, sample)], START + timedelta(seconds=seconds))
+
+
+async def put_buckets(database: Database, hosts: Iterable[uuid.UUID], buckets: range) -> None:
+    """Finished buckets with one value of the CPU each."""
+    rows = [
+        {"host_row_id": host, "bucket": bucket}
+        | {f"cpu_percentage_{part}": value for part, value in (("count", 1), ("sum", 5.0), ("min", 5.0), ("max", 5.0))}
+        for host in hosts
+        for bucket in buckets
+    ]
+    async with database.write() as session:
+        await session.execute(insert(BUCKETS), rows)
