@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Row,
     Select,
     Table,
     TextClause,
@@ -192,10 +193,10 @@ def steps_of(host_row_id: uuid.UUID, window: Window) -> Select[Any]:
     )
 
 
-async def steps(session: AsyncSession, host_row_id: uuid.UUID, window: Window) -> Sequence[Any]:
+async def steps(session: AsyncSession, host_row_id: uuid.UUID, window: Window) -> Sequence[Row[Any]]:
     """A host's history: the rows of `steps_of`."""
-    rows: Sequence[Any] = (await session.execute(steps_of(host_row_id, window))).all()
-    return rows
+    found: Sequence[Row[Any]] = (await session.execute(steps_of(host_row_id, window))).all()
+    return found
 
 
 async def hand_on(session: AsyncSession, host_row_id: uuid.UUID, successor: uuid.UUID) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Invalid
@@ -32,8 +33,8 @@ async def history(
     )
 
 
-def _point(row: Any, window: Window) -> dict[str, Any]:
-    step, *statistics = row
+def _point(row: Row[Any], window: Window) -> dict[str, Any]:
+    step, statistics = row[0], row[1:]
     metrics = {
         name: _statistics(statistics[4 * position : 4 * position + 4])
         for position, name in enumerate(METRICS_ON_THE_WIRE)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Row, insert, select
 
 from app.core.db import Database
 from app.core.wire import new_id
@@ -45,7 +45,7 @@ async def new_hosts(database: Database, count: int) -> list[uuid.UUID]:
         return sorted(host.id for host in hosts)
 
 
-def _statistics(row: Any) -> dict[str, Statistics]:
+def _statistics(row: Row[Any]) -> dict[str, Statistics]:
     return {
         metric: tuple(getattr(row, f"{metric}_{part}") for part in ("count", "sum", "min", "max")) for metric in METRICS
     }
