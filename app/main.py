@@ -27,8 +27,10 @@ from app.core.leadership import Leadership
 from app.core.metrics import CLOCK_CORRECTION
 from app.core.secrets import PassphraseHasher
 from app.core.settings import Settings, load_settings
+from app.core.stopping import announced_stop
 from app.decommission import routes as decommission
 from app.events import routes as events
+from app.events.hub import TICK_SECONDS, EventHub
 from app.heartbeats import routes as heartbeats
 from app.heartbeats.committer import Committer
 from app.heartbeats.lane import Fleet, HeartbeatLane
@@ -115,6 +117,7 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.fleet = Fleet(settings)
     state.depot = Depot()
     state.committer = Committer(database, writers_for(database), clock, settings)
+    state.event_hub = EventHub(database, clock)
     state.leadership = Leadership(database, MONITOR_LEADER_KEY, "monitor")
     state.monitor = Monitor(database, clock, settings, state.leadership)
     state.housekeeping = Housekeeping(database, clock, settings, state.failures)
@@ -149,6 +152,7 @@ def _tasks(state: Any) -> list[BackgroundTask]:
         BackgroundTask("clock", 60, synchronise, clock),
         BackgroundTask("monitor", settings.effective_tick_seconds, state.monitor.tick, clock),
         BackgroundTask("fleet count", 60, FleetCount(state.database, state.fleet).tick, clock),
+        BackgroundTask("event streams", TICK_SECONDS, state.event_hub.tick, clock),
         BackgroundTask("token usage", 15, state.token_usage.flush, clock),
         BackgroundTask("bulk purges", 2, BulkPurges(state.database, clock).tick, clock),
         BackgroundTask("housekeeping", 600, state.housekeeping.tick, clock),
@@ -168,8 +172,10 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
     try:
-        yield
+        with announced_stop(state.event_hub.stop):
+            yield
     finally:
+        await state.event_hub.close()
         await state.background.stop()
         await state.committer.stop()
         with contextlib.suppress(Unavailable):

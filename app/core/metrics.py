@@ -25,3 +25,10 @@ MONITOR_LEADER = Gauge(
 CLOCK_CORRECTION = Gauge(
     "muster_clock_correction_seconds", "Last correction of this process's clock.", multiprocess_mode="livemax"
 )
+EVENT_STREAMS = Gauge("muster_event_streams", "Event streams that are open.", multiprocess_mode="livesum")
+EVENTS_STREAMED = Counter("muster_events_streamed", "Events sent to streams.")
+EVENT_READS = Counter(
+    "muster_event_reads",
+    "Reads of the record for streams: `head` for all of a vault, `behind` for one, `check` for lost notices.",
+    ["reason"],
+)

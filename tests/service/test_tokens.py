@@ -52,6 +52,7 @@ LEAST: dict[str, str] = {
     "readSourceMachine": READER,
     "deleteSourceMachine": OPERATOR,
     "listEvents": READER,
+    "streamEvents": READER,
     "listJobs": READER,
     "readJob": READER,
     "cancelJob": OPERATOR,
