@@ -29,9 +29,11 @@ from app.core.leadership import Leadership
 from app.core.metrics import CLOCK_CORRECTION
 from app.core.secrets import PassphraseHasher
 from app.core.settings import Settings, load_settings
+from app.core.stopping import announced_stop
 from app.core.tracing import NO_TELEMETRY, Tracing
 from app.decommission import routes as decommission
 from app.events import routes as events
+from app.events.hub import TICK_SECONDS, EventHub
 from app.health import routes as health
 from app.health.tasks import AlertSweep
 from app.heartbeats import routes as heartbeats
@@ -131,6 +133,7 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.committer = Committer(
         database, writers_for(database, timedelta(seconds=settings.heartbeat_timeout_seconds)), clock, settings
     )
+    state.event_hub = EventHub(database, clock)
     state.leadership = Leadership(database, MONITOR_LEADER_KEY, "monitor")
     state.monitor = Monitor(database, clock, settings, state.leadership)
     state.census = Census(clock, settings)
@@ -174,6 +177,7 @@ def _tasks(state: Any) -> list[BackgroundTask]:
         BackgroundTask("clock", 60, synchronise, clock),
         BackgroundTask("monitor", settings.effective_tick_seconds, watch, clock),
         BackgroundTask("fleet count", 60, FleetCount(state.database, state.fleet).tick, clock),
+        BackgroundTask("event streams", TICK_SECONDS, state.event_hub.tick, clock),
         BackgroundTask("token usage", 15, state.token_usage.flush, clock),
         BackgroundTask("bulk purges", 2, BulkPurges(state.database, clock).tick, clock),
         BackgroundTask("housekeeping", 600, state.housekeeping.tick, clock),
@@ -194,8 +198,10 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
     try:
-        yield
+        with announced_stop(state.event_hub.stop):
+            yield
     finally:
+        await state.event_hub.close()
         await state.background.stop()
         await state.committer.stop()
         with contextlib.suppress(Unavailable):

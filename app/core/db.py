@@ -75,10 +75,12 @@ class Database:
         self.is_sqlite = self.url.drivername == SQLITE_DRIVER
         self.write_gate = asyncio.Lock()
         """SQLite has one writer: queueing for it here is fair, its own busy loop is not. Unused on PostgreSQL."""
+        self.session_info: dict[Any, Any] = {}
+        """What each write session has in its `info` from the start."""
         self.engine = self._make_engine(pool_size)
         self.connection_limit = SQLITE_POOL_SIZE + SQLITE_POOL_OVERFLOW if self.is_sqlite else pool_size
         """Connections that the pool opens at the most."""
-        self._writes = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._writes = async_sessionmaker(self.engine, expire_on_commit=False, info=self.session_info)
         self._reads = async_sessionmaker(
             self.engine.execution_options(**{_READ_ONLY: True}), expire_on_commit=False, autoflush=False
         )

@@ -105,3 +105,10 @@ CERTIFICATE_EXPIRY = Reading(
     "Unix time at which the first certificate of a configuration server expires.",
     ("vault",),
 )
+EVENT_STREAMS = Gauge("muster_event_streams", "Event streams that are open.", multiprocess_mode="livesum")
+EVENTS_STREAMED = Counter("muster_events_streamed", "Events sent to streams.")
+EVENT_READS = Counter(
+    "muster_event_reads",
+    "Reads of the record for streams: `head` for all of a vault, `behind` for one, `check` for lost notices.",
+    ["reason"],
+)

@@ -61,6 +61,7 @@ LEAST: dict[str, str] = {
     "readHealthPolicy": READER,
     "updateHealthPolicy": OPERATOR,
     "listEvents": READER,
+    "streamEvents": READER,
     "listJobs": READER,
     "readJob": READER,
     "cancelJob": OPERATOR,
