@@ -27,6 +27,7 @@ from app.core.db import Database
 from app.core.errors import Unavailable
 from app.core.leadership import Leadership
 from app.core.metrics import CLOCK_CORRECTION
+from app.core.sealing import Sealer
 from app.core.secrets import PassphraseHasher
 from app.core.settings import Settings, load_settings
 from app.core.stopping import announced_stop
@@ -34,6 +35,7 @@ from app.core.tracing import NO_TELEMETRY, Tracing
 from app.decommission import routes as decommission
 from app.events import routes as events
 from app.events.hub import TICK_SECONDS, EventHub
+from app.expiry.tasks import ExpiryNotices
 from app.health import routes as health
 from app.health.tasks import AlertSweep
 from app.heartbeats import routes as heartbeats
@@ -43,6 +45,11 @@ from app.heartbeats.writers import writers_for
 from app.jobs import routes as jobs
 from app.lifecycle import routes as purges
 from app.lifecycle.bulk import BulkPurges
+from app.mail_subscriptions import routes as mail_subscriptions
+from app.mail_subscriptions.sender import MailSender
+from app.notifications.attempts import Attempts
+from app.notifications.senders import Sender
+from app.notifications.tasks import Deliverer, DeliveryRetention, Dispatcher
 from app.onboarding import routes as onboarding
 from app.onboarding.depot import Depot
 from app.operations import exposition, pool
@@ -57,6 +64,10 @@ from app.tokens import routes as tokens
 from app.upgrades import routes as upgrades
 from app.vaults import routes as vaults
 from app.versions import routes as versions
+from app.vocabulary import ChannelKind
+from app.webhooks import routes as webhooks
+from app.webhooks.sender import WebhookSender
+from app.webhooks.targets import Targets
 
 MONITOR_LEADER_KEY = 0x6D75_7374_0001
 ROUTERS: list[APIRouter] = [
@@ -76,6 +87,8 @@ ROUTERS: list[APIRouter] = [
     health.router,
     events.router,
     jobs.router,
+    webhooks.router,
+    mail_subscriptions.router,
     tokens.router,
     configuration_servers.agent_router,
     process_servers.agent_router,
@@ -139,6 +152,17 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.census = Census(clock, settings)
     state.alert_sweep = AlertSweep(database, clock, settings, state.leadership)
     state.housekeeping = Housekeeping(database, clock, settings, state.failures)
+    state.sealer = Sealer(settings)
+    state.targets = Targets(settings)
+    senders: dict[ChannelKind, Sender] = {
+        ChannelKind.WEBHOOK: WebhookSender(settings, state.sealer, state.targets),
+        ChannelKind.MAIL: MailSender(settings),
+    }
+    state.senders = senders
+    state.dispatcher = Dispatcher(database, clock, settings)
+    state.deliverer = Deliverer(database, clock, Attempts(database, clock, settings, senders))
+    state.expiry_notices = ExpiryNotices(database, clock)
+    state.delivery_retention = DeliveryRetention(database, clock, settings)
     state.background = Background(_tasks(state) if runs_tasks else [])
     for router in ROUTERS:
         api.include_router(router)
@@ -180,6 +204,10 @@ def _tasks(state: Any) -> list[BackgroundTask]:
         BackgroundTask("event streams", TICK_SECONDS, state.event_hub.tick, clock),
         BackgroundTask("token usage", 15, state.token_usage.flush, clock),
         BackgroundTask("bulk purges", 2, BulkPurges(state.database, clock).tick, clock),
+        BackgroundTask("dispatch", 2, state.dispatcher.tick, clock),
+        BackgroundTask("delivery", 2, state.deliverer.tick, clock),
+        BackgroundTask("expiry notices", 900, state.expiry_notices.tick, clock),
+        BackgroundTask("delivery retention", 600, state.delivery_retention.tick, clock),
         BackgroundTask("housekeeping", 600, state.housekeeping.tick, clock),
     ]
 
@@ -204,6 +232,8 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
         await state.event_hub.close()
         await state.background.stop()
         await state.committer.stop()
+        for sender in state.senders.values():
+            await sender.close()
         with contextlib.suppress(Unavailable):
             await state.token_usage.flush()
         await state.leadership.close()

@@ -140,6 +140,37 @@ class AlertState(StrEnum):
     CLEARED = "cleared"
 
 
+class ChannelKind(StrEnum):
+    """How notifications leave."""
+
+    WEBHOOK = "webhook"
+    MAIL = "mail"
+
+
+class DeliveryKind(StrEnum):
+    """What a delivery carries: one event, many like events of one site in one, or a test on request."""
+
+    EVENT = "event"
+    DIGEST = "digest"
+    TEST = "test"
+
+
+class DeliveryState(StrEnum):
+    """The life of a delivery; all but the first are final."""
+
+    PENDING = "Pending"
+    DELIVERED = "Delivered"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+class Component(StrEnum):
+    """What can expire on a server."""
+
+    CERTIFICATE = "certificate"
+    SUPPORT = "support"
+
+
 class ServiceState(StrEnum):
     """The Windows service states an agent may report."""
 
@@ -188,6 +219,8 @@ class ResourceKind(StrEnum):
     REGISTRATION_KEY = "registration-key"
     SOURCE_MACHINE = "source-machine"
     JOB = "job"
+    WEBHOOK = "webhook"
+    MAIL_SUBSCRIPTION = "mail-subscription"
 
 
 class EventType(StrEnum):
@@ -232,6 +265,20 @@ class EventType(StrEnum):
     SOURCE_MACHINE_MOVED = "source-machine.moved"
     SOURCE_MACHINE_DELETED = "source-machine.deleted"
     JOB_CANCELLED = "job.cancelled"
+    CONFIGURATION_SERVER_CERTIFICATE_EXPIRING = "configuration-server.certificate-expiring"
+    CONFIGURATION_SERVER_SUPPORT_ENDING = "configuration-server.support-ending"
+    PROCESS_SERVER_SUPPORT_ENDING = "process-server.support-ending"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_UPDATED = "webhook.updated"
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_SECRET_ROTATED = "webhook.secret-rotated"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_EVENTS_MISSED = "webhook.events-missed"
+    MAIL_SUBSCRIPTION_CREATED = "mail-subscription.created"
+    MAIL_SUBSCRIPTION_UPDATED = "mail-subscription.updated"
+    MAIL_SUBSCRIPTION_DELETED = "mail-subscription.deleted"
+    MAIL_SUBSCRIPTION_DISABLED = "mail-subscription.disabled"
+    MAIL_SUBSCRIPTION_EVENTS_MISSED = "mail-subscription.events-missed"
 
 
 EVENT_MEANINGS: dict[EventType, str] = {
@@ -274,4 +321,18 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.SOURCE_MACHINE_MOVED: "A source machine uses another process server; `data` says from where to where.",
     EventType.SOURCE_MACHINE_DELETED: "A source machine is no longer protected.",
     EventType.JOB_CANCELLED: "A job was cancelled before it had done anything that can't be undone.",
+    EventType.CONFIGURATION_SERVER_CERTIFICATE_EXPIRING: "A certificate expires soon, or has.",
+    EventType.CONFIGURATION_SERVER_SUPPORT_ENDING: "Its release's support ends soon, or has.",
+    EventType.PROCESS_SERVER_SUPPORT_ENDING: "Its release's support ends soon, or has.",
+    EventType.WEBHOOK_CREATED: "A webhook was created.",
+    EventType.WEBHOOK_UPDATED: "A webhook's address, filters or state were changed.",
+    EventType.WEBHOOK_DELETED: "A webhook was deleted with its deliveries.",
+    EventType.WEBHOOK_SECRET_ROTATED: "A webhook got a new secret; `data` says until when the old one signs too.",
+    EventType.WEBHOOK_DISABLED: "A webhook was disabled: it failed for too long, or its receiver is gone.",
+    EventType.WEBHOOK_EVENTS_MISSED: "Events ended with their retention before a webhook could get them.",
+    EventType.MAIL_SUBSCRIPTION_CREATED: "A mail subscription was created.",
+    EventType.MAIL_SUBSCRIPTION_UPDATED: "A mail subscription's recipients, filters or state were changed.",
+    EventType.MAIL_SUBSCRIPTION_DELETED: "A mail subscription was deleted with its deliveries.",
+    EventType.MAIL_SUBSCRIPTION_DISABLED: "A mail subscription was disabled: its mails failed for too long.",
+    EventType.MAIL_SUBSCRIPTION_EVENTS_MISSED: "Events ended with their retention before they could be mailed.",
 }

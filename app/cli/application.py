@@ -14,6 +14,7 @@ from app.cli import (
     events,
     jobs,
     machines,
+    mail_subscriptions,
     options,
     purges,
     registration_keys,
@@ -24,6 +25,7 @@ from app.cli import (
     tokens,
     upgrades,
     vaults,
+    webhooks,
 )
 from app.cli.failures import EXIT_CODE_MEANINGS
 from app.cli.invocation import Invocation
@@ -66,6 +68,8 @@ GROUPS: Sequence[Group] = (
     Group(releases.group, "release", None, "The release catalogue, by which versions are judged."),
     Group(alerts.group, "alert", "alerts", "What fires and what fired on the servers, and when it does."),
     Group(events.group, "event", None, "What happened, and what is happening."),
+    Group(webhooks.group, "webhook", None, "Webhooks: who is told of events over HTTP."),
+    Group(mail_subscriptions.group, "mail-subscription", None, "Mail subscriptions: who is told of events by e-mail."),
     Group(tokens.group, "token", None, "API tokens of operators and portals."),
 )
 

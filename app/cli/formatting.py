@@ -38,6 +38,10 @@ _STYLES = {
     "active": _GOOD,
     "expired": _DOUBTFUL,
     "revoked": _BAD,
+    "disabled": _BAD,
+    "failing": _DOUBTFUL,
+    "Delivered": _GOOD,
+    "Pending": _DOUBTFUL,
 }
 
 

@@ -112,3 +112,18 @@ EVENT_READS = Counter(
     "Reads of the record for streams: `head` for all of a vault, `behind` for one, `check` for lost notices.",
     ["reason"],
 )
+DELIVERIES = Counter(
+    "muster_deliveries", "Attempts to deliver a notification, by how they ended.", ["channel", "outcome"]
+)
+DELIVERY_SECONDS = Histogram(
+    "muster_delivery_seconds",
+    "Seconds that one attempt to deliver took.",
+    ["channel"],
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+DELIVERY_QUEUE = Gauge(
+    "muster_delivery_queue",
+    "Notifications waiting to be delivered, counted in the database.",
+    ["channel"],
+    multiprocess_mode="livemostrecent",
+)

@@ -30,6 +30,7 @@ TAGS = [
     {"name": "sizing", "description": "How many servers a load needs, and of which size."},
     {"name": "alerts", "description": "What fires and what fired, and when it does."},
     {"name": "events", "description": "What happened, numbered in order."},
+    {"name": "notifications", "description": "Who is told of events: webhooks and mail, and what became of it."},
     {"name": "purge", "description": "The end of what is dead, and the way back."},
     {"name": "jobs", "description": "Long-running operations: how far they are, how they ended."},
     {"name": "tokens", "description": "Access of operators and portals."},

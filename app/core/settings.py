@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.core.setting_types import MailAddress, Network, Networks, SecretKeys, SmtpTls, networks_in, parts
 from app.vocabulary import HEARTBEATS_PER_TIMEOUT, TICKS_PER_TIMEOUT
 
 PREFIX = "MUSTER_"
@@ -131,6 +132,52 @@ class Settings(BaseSettings):
     event_retention_days: int = Field(
         default=90, ge=1, le=3_650, description="Days after which events and past alerts are deleted."
     )
+    secret_key: SecretKeys = Field(
+        default=None,
+        description="Key that webhook secrets are encrypted with: 32 random bytes in URL-safe base64, the same in all "
+        "replicas. Several, separated by commas, while one replaces another: the first encrypts, all decrypt. "
+        "Default: the file `secret-key` in the data folder, made when it is first needed.",
+    )
+    webhook_allowed_networks: Networks = Field(
+        default="",
+        description="Comma-separated networks such as `10.20.0.0/16` that webhooks may reach though they are private.",
+    )
+    webhook_allow_http: bool = Field(default=False, description="Let webhooks have `http://` addresses.")
+    webhook_timeout_seconds: float = Field(
+        default=10, gt=0, le=50, description="Seconds that one attempt to deliver to a webhook may take."
+    )
+    smtp_host: str = Field(default="", description="Mail server; without one there are no mail subscriptions.")
+    smtp_port: int = Field(default=587, ge=1, le=65_535, description="TCP port of the mail server.")
+    smtp_tls: SmtpTls = Field(
+        default=SmtpTls.STARTTLS, description="`starttls`, `tls` (from the first byte, usually port 465) or `none`."
+    )
+    smtp_username: str = Field(default="", description="User to log in to the mail server as; empty for no login.")
+    smtp_password: SecretStr | None = Field(default=None, description="Password of that user.")
+    smtp_from: MailAddress = Field(default="", description="Sender of mails, as in `muster@example.com`.")
+    digest_window_seconds: float = Field(
+        default=10,
+        ge=0,
+        le=600,
+        description="Seconds in which events are gathered before they are sent, so that a storm becomes one digest.",
+    )
+    digest_threshold: int = Field(
+        default=10,
+        ge=0,
+        le=1_000,
+        description="Like events of one site in that time that become a digest instead of single messages; 0: never.",
+    )
+    delivery_retry_hours: float = Field(
+        default=24, gt=0, le=168, description="Hours in which a failed delivery is tried again."
+    )
+    delivery_retention_days: int = Field(
+        default=14, ge=1, le=3_650, description="Days after which ended deliveries leave the delivery log."
+    )
+    notification_failure_days: float = Field(
+        default=5,
+        gt=0,
+        le=365,
+        description="Days without a success after which a failing webhook or mail subscription is disabled.",
+    )
     idempotency_retention_hours: int = Field(
         default=24,
         ge=1,
@@ -204,6 +251,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        if self.smtp_host and not self.smtp_from:
+            raise ValueError("MUSTER_SMTP_HOST needs MUSTER_SMTP_FROM, the sender of mails")
+        if bool(self.smtp_username) != bool(self.smtp_password and self.smtp_password.get_secret_value()):
+            raise ValueError("MUSTER_SMTP_USERNAME and MUSTER_SMTP_PASSWORD go together")
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("MUSTER_TLS_CERTIFICATE_FILE and MUSTER_TLS_KEY_FILE go together")
         if self.workers > 1 and self.is_sqlite:
@@ -248,6 +299,16 @@ class Settings(BaseSettings):
         if self.migrate_at_start is MigrateAtStart.AUTO:
             return self.is_sqlite
         return self.migrate_at_start is MigrateAtStart.ALWAYS
+
+    @property
+    def secret_keys(self) -> list[str]:
+        """The keys of `secret_key`, the one that encrypts first; empty when there is none."""
+        return parts(self.secret_key.get_secret_value()) if self.secret_key else []
+
+    @property
+    def allowed_networks(self) -> list[Network]:
+        """The networks of `webhook_allowed_networks`."""
+        return networks_in(self.webhook_allowed_networks)
 
     def masked(self, name: str) -> str:
         """The value of the setting `name` as text, without secrets."""
@@ -317,7 +378,12 @@ def _explain(problem: Any) -> str:
     if not problem["loc"]:
         return str(message)
     name = f"{PREFIX}{problem['loc'][0]}".upper()
-    secret = name in {"MUSTER_BOOTSTRAP_ADMIN_TOKEN", "MUSTER_DATABASE_URL"}
+    secret = name in {
+        "MUSTER_BOOTSTRAP_ADMIN_TOKEN",
+        "MUSTER_DATABASE_URL",
+        "MUSTER_SECRET_KEY",
+        "MUSTER_SMTP_PASSWORD",
+    }
     value = "" if secret else f" is '{problem['input']}':"
     return f"{name}{value} {message[0].lower()}{message[1:]}"
 

@@ -7,6 +7,8 @@ vaults
 |  |  `- source_machines
 |- events, event_counters               the record of what happened
 |- jobs                                 long-running operations
+|- notification_channels                webhooks and mail subscriptions; each has a cursor into the events
+|  `- notification_deliveries           the outbox, then the delivery log
 `- tombstones                           removed servers, so that their agents learn of it
 
 alerts                                  what fires and what fired, on which server
@@ -18,6 +20,7 @@ issued_credentials                      agent credentials handed out and not yet
 failed_registrations                    for the rate limit
 idempotent_answers                      answers to repeated POSTs
 releases                                the release catalogue
+expiry_notices                          which notices of certificates and releases were given
 monitor_watermark, outages              how far silence has been observed
 """
 
@@ -30,6 +33,7 @@ from app.models.access import (
 )
 from app.models.alerts import Alert, HealthPolicy
 from app.models.base import Base
+from app.models.notifications import ExpiryNotice, NotificationChannel, NotificationDelivery
 from app.models.record import Event, EventCounter, Job, MonitorWatermark, Outage, Tombstone
 from app.models.releases import Release
 from app.models.servers import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
@@ -43,6 +47,7 @@ __all__ = [
     "ConfigurationServer",
     "Event",
     "EventCounter",
+    "ExpiryNotice",
     "FailedRegistration",
     "HealthPolicy",
     "Host",
@@ -50,6 +55,8 @@ __all__ = [
     "IssuedCredential",
     "Job",
     "MonitorWatermark",
+    "NotificationChannel",
+    "NotificationDelivery",
     "Outage",
     "ProcessServer",
     "RegistrationKey",

@@ -26,6 +26,7 @@ from app.core.errors.base import (
     Purged,
     RangeNotSatisfiable,
     RegistrationKeyRefused,
+    SecretKeyUnavailable,
     TooLarge,
     TooManyRequests,
     Unauthenticated,
@@ -40,6 +41,7 @@ from app.core.errors.conflicts import (
     IdempotencyKeyReused,
     JobNotCancellable,
     LastAdminToken,
+    MailNotConfigured,
     NameAmbiguous,
     NameInUseByAnotherHost,
     NameTaken,
@@ -55,6 +57,7 @@ from app.core.errors.missing import (
     AgentPackageNotFound,
     ConfigurationServerNotFound,
     JobNotFound,
+    MailSubscriptionNotFound,
     ProcessServerNotFound,
     RegistrationKeyNotFound,
     ReleaseNotFound,
@@ -62,6 +65,7 @@ from app.core.errors.missing import (
     TokenNotFound,
     TombstoneNotFound,
     VaultNotFound,
+    WebhookNotFound,
 )
 
 __all__ = [
@@ -85,6 +89,8 @@ __all__ = [
     "JobNotCancellable",
     "JobNotFound",
     "LastAdminToken",
+    "MailNotConfigured",
+    "MailSubscriptionNotFound",
     "MalformedJson",
     "MalformedRequest",
     "MethodNotAllowed",
@@ -106,6 +112,7 @@ __all__ = [
     "RegistrationKeyRefused",
     "ReleaseExists",
     "ReleaseNotFound",
+    "SecretKeyUnavailable",
     "SourceMachineNotFound",
     "TakeoverBlocked",
     "TargetNotFit",
@@ -119,6 +126,7 @@ __all__ = [
     "VaultNotEmpty",
     "VaultNotFound",
     "VersionAboveConfigurationServer",
+    "WebhookNotFound",
     "catalogue",
 ]
 

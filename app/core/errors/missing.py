@@ -71,3 +71,17 @@ class TokenNotFound(NotFound):
 
     code = "token-not-found"
     title = "There is no such token"
+
+
+class WebhookNotFound(NotFound):
+    """No such webhook in the vault."""
+
+    code = "webhook-not-found"
+    title = "There is no such webhook"
+
+
+class MailSubscriptionNotFound(NotFound):
+    """No such mail subscription in the vault."""
+
+    code = "mail-subscription-not-found"
+    title = "There is no such mail subscription"
