@@ -42,7 +42,11 @@ from app.vocabulary import EVENT_MEANINGS, HEARTBEATS_PER_TIMEOUT, AlertCode, Ev
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = REPOSITORY / "README.md"
 LOCKS = ("requirements.lock", "requirements-dev.lock")
-EXAMPLE_VALUES = {"MUSTER_DB_PASSWORD": "0a1b2c", "MUSTER_BOOTSTRAP_ADMIN_TOKEN": "0123456789abcdef"}
+EXAMPLE_VALUES = {
+    "MUSTER_DB_PASSWORD": "0a1b2c",
+    "MUSTER_BOOTSTRAP_ADMIN_TOKEN": "0123456789abcdef",
+    "MUSTER_SECRET_KEY": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+}
 EXIT_CODES_FOR_AN_OPERATOR = {
     ExitCode.USAGE,
     ExitCode.UNUSABLE_STATE,

@@ -6,7 +6,8 @@ and writes later could lose its update) while reads never wait for the writer.
 
 Row locks are FOR NO KEY UPDATE: they keep writers apart, but not the foreign-key checks of other rows.
 Lock order, to keep deadlocks out: vault, configuration server, process server, host (several of a kind by
-rising id), the host's telemetry buckets, and last of all the event counters, which are taken just before the commit.
+rising id), the host's telemetry buckets, notification channel, delivery, and last of all the event counters, which
+are taken just before the commit.
 """
 
 import asyncio
