@@ -13,6 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import __version__
 from app.access.failures import Failures
 from app.access.usage import TokenUsage
+from app.brakes import routes as brakes
 from app.capacity import routes as capacity
 from app.configuration_servers import routes as configuration_servers
 from app.connection.tasks import Monitor
@@ -65,6 +66,7 @@ ROUTERS: list[APIRouter] = [
     capacity.router,
     events.router,
     jobs.router,
+    brakes.router,
     tokens.router,
     configuration_servers.agent_router,
     process_servers.agent_router,

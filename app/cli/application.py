@@ -8,6 +8,7 @@ import typer
 
 from app import __version__
 from app.cli import (
+    brakes,
     capacity,
     departures,
     events,
@@ -61,6 +62,7 @@ GROUPS: Sequence[Group] = (
     ),
     Group(machines.group, "machine", None, "Source machines, the protected ones: who carries them, and their churn."),
     Group(jobs.group, "job", None, "Long-running operations: how far they are, how they ended."),
+    Group(brakes.group, "brake", None, "Sites that fell silent at once: what is held back, and letting it go."),
     Group(releases.group, "release", None, "The release catalogue, by which versions are judged."),
     Group(events.group, "event", None, "What happened, and what is happening."),
     Group(tokens.group, "token", None, "API tokens of operators and portals."),

@@ -30,6 +30,7 @@ TAGS = [
     {"name": "sizing", "description": "How many servers a load needs, and of which size."},
     {"name": "events", "description": "What happened, numbered in order."},
     {"name": "purge", "description": "The end of what is dead, and the way back."},
+    {"name": "brakes", "description": "Sites that fell silent at once, and when their servers count as lost."},
     {"name": "jobs", "description": "Long-running operations: how far they are, how they ended."},
     {"name": "tokens", "description": "Access of operators and portals."},
     {"name": "agents", "description": "What the agents on servers call."},

@@ -9,6 +9,12 @@ from app.vocabulary import ConnectionState, Health, Severity
 HEARTBEAT_MISSING = "heartbeat-missing"
 """Azure's error 806: no heartbeat from the process server for 15 minutes."""
 
+CONNECTION_UNKNOWN = "connection-unknown"
+"""As above, but so many others fell silent at once that a brake holds it: likelier cut off than down."""
+
+HEALTH_WHEN_SILENT = {ConnectionState.UNKNOWN: Health.WARNING, ConnectionState.DISCONNECTED: Health.CRITICAL}
+"""What silence alone makes of a server's health: the worst of `alerts_of`."""
+
 VERSION_ABOVE = "version-above-configuration-server"
 """A process server that runs reports a version above its configuration server's (rule 1 of versions)."""
 
@@ -35,6 +41,22 @@ def alerts_of(
     if connection_state is ConnectionState.CONNECTED:
         return []
     age = None if last_heartbeat_at is None else max((now - last_heartbeat_at).total_seconds(), 0.0)
+    if connection_state is ConnectionState.UNKNOWN:
+        return [
+            Alert(
+                code=CONNECTION_UNKNOWN,
+                severity=Severity.WARNING,
+                since=last_heartbeat_at,
+                value=age,
+                threshold=timeout_seconds,
+                possible_causes=[
+                    "the site is cut off from the control plane: its link, a firewall or a proxy",
+                    "the site has lost its power",
+                ],
+                recommended_action="check the site's link and power; acknowledge the brake once it is certain that "
+                "its servers are down",
+            )
+        ]
     return [
         Alert(
             code=HEARTBEAT_MISSING,

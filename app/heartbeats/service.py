@@ -145,6 +145,7 @@ def _apply(host: Host, beat: Beat, now: datetime, *, keeps_version: bool) -> lis
                 Severity.INFORMATION,
                 silentSeconds=silent,
                 sequence=beat.sequence,
+                **_was_unknown(host),
             )
         )
         host.connection_state = ConnectionState.CONNECTED.value
@@ -174,6 +175,12 @@ def _apply(host: Host, beat: Beat, now: datetime, *, keeps_version: bool) -> lis
     if beat.ip_addresses is not None:
         host.ip_addresses = parsed(beat.ip_addresses)
     return changes
+
+
+def _was_unknown(host: Host) -> dict[str, str]:
+    """What the event of a return says of a server that a brake held: no event told that it was gone."""
+    is_held = host.connection_state == ConnectionState.UNKNOWN
+    return {"previousState": host.connection_state, "brake": str(host.brake_id)} if is_held else {}
 
 
 def _record(session: AsyncSession, affected: Affected, change: _Change, now: datetime) -> None:

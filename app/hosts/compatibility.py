@@ -16,11 +16,11 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.service import MONITOR, Resource, record
-from app.health.rules import VERSION_ABOVE, health_of, version_alerts
+from app.health.rules import HEALTH_WHEN_SILENT, VERSION_ABOVE, health_of, version_alerts
 from app.hosts import queries
 from app.models import Host, ProcessServer
 from app.versions.rules import Version, is_compatible
-from app.vocabulary import ConnectionState, EventType, Health, ResourceKind, Severity
+from app.vocabulary import ConnectionState, EventType, ResourceKind, Severity
 
 
 async def judge(session: AsyncSession, host_row_ids: Sequence[uuid.UUID], now: datetime) -> None:
@@ -42,12 +42,13 @@ async def judge(session: AsyncSession, host_row_ids: Sequence[uuid.UUID], now: d
                 is_above,
                 now,
             )
-        if host.connection_state == ConnectionState.CONNECTED:
+        state = ConnectionState(host.connection_state)
+        if state is ConnectionState.CONNECTED:
             host.health = health_of(
                 version_alerts(host.agent_version, row.configuration_server_version, host.version_above_since)
             ).value
         else:
-            host.health = Health.CRITICAL.value
+            host.health = HEALTH_WHEN_SILENT[state].value
 
 
 def _record(

@@ -7,6 +7,7 @@ vaults
 |  |  `- source_machines
 |- events, event_counters               the record of what happened
 |- jobs                                 long-running operations
+|- brakes                               sites that fell silent at once, whose hosts are held as Unknown
 `- tombstones                           removed servers, so that their agents learn of it
 
 telemetry_buckets                       five-minute history of each host; the latest bucket is in the host's row
@@ -27,6 +28,7 @@ from app.models.access import (
     RegistrationKey,
 )
 from app.models.base import Base
+from app.models.brakes import Brake
 from app.models.record import Event, EventCounter, Job, MonitorWatermark, Outage, Tombstone
 from app.models.releases import Release
 from app.models.servers import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
@@ -36,6 +38,7 @@ __all__ = [
     "METRICS",
     "ApiToken",
     "Base",
+    "Brake",
     "ConfigurationServer",
     "Event",
     "EventCounter",

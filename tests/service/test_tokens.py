@@ -55,6 +55,9 @@ LEAST: dict[str, str] = {
     "listJobs": READER,
     "readJob": READER,
     "cancelJob": OPERATOR,
+    "listBrakes": READER,
+    "readBrake": READER,
+    "acknowledgeBrake": OPERATOR,
     "listReleases": READER,
     "addRelease": ADMIN,
     "withdrawRelease": ADMIN,
@@ -82,7 +85,7 @@ async def _call(client: httpx.AsyncClient, document: dict[str, Any], operation_i
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if operation["operationId"] == operation_id:
-                filled = re.sub(r"\{(token|key|job)\}", lambda _: str(uuid.uuid4()), path)
+                filled = re.sub(r"\{(token|key|job|brake)\}", lambda _: str(uuid.uuid4()), path)
                 filled = filled.replace("{", "no-").replace("}", "")
                 body = _example(document, operation) if "requestBody" in operation else None
                 return await client.request(method.upper(), filled, json=body)

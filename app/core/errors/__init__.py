@@ -53,6 +53,7 @@ from app.core.errors.conflicts import (
 )
 from app.core.errors.missing import (
     AgentPackageNotFound,
+    BrakeNotFound,
     ConfigurationServerNotFound,
     JobNotFound,
     ProcessServerNotFound,
@@ -66,6 +67,7 @@ from app.core.errors.missing import (
 
 __all__ = [
     "AgentPackageNotFound",
+    "BrakeNotFound",
     "ConfigurationServerNotFound",
     "Conflict",
     "CredentialRefused",
