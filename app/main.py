@@ -15,6 +15,7 @@ from app import __version__
 from app.access.failures import Failures
 from app.access.usage import TokenUsage
 from app.alerts import routes as alerts
+from app.brakes import routes as brakes
 from app.capacity import routes as capacity
 from app.configuration_servers import routes as configuration_servers
 from app.connection.tasks import Monitor
@@ -89,6 +90,7 @@ ROUTERS: list[APIRouter] = [
     jobs.router,
     webhooks.router,
     mail_subscriptions.router,
+    brakes.router,
     tokens.router,
     configuration_servers.agent_router,
     process_servers.agent_router,

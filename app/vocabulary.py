@@ -26,6 +26,9 @@ HEARTBEATS_PER_TIMEOUT = 5
 TICKS_PER_TIMEOUT = 4
 """The monitor looks at least this often within one timeout."""
 
+WINDOWS_PER_TIMEOUT = 3
+"""The window in which servers fall silent at once never exceeds the timeout divided by this."""
+
 SUPPORTED_MINORS_BACK = 4
 """Support is N-4: a version whose minor is more than this below the newest release's is out of support."""
 
@@ -77,10 +80,31 @@ class Placement(StrEnum):
 
 
 class ConnectionState(StrEnum):
-    """Derived from the age of the last heartbeat; a server that never sent one is disconnected."""
+    """Derived from the age of the last heartbeat; a server that never sent one is disconnected.
+
+    `Unknown` is silent for the timeout as well, but with so many others at once that a lost link is as likely as a
+    lost server: a brake holds it there for a bounded time. It counts as neither connected nor dead.
+    """
 
     CONNECTED = "Connected"
     DISCONNECTED = "Disconnected"
+    UNKNOWN = "Unknown"
+
+
+class BrakeState(StrEnum):
+    """The life of a mass-disconnect brake."""
+
+    HOLDING = "Holding"
+    LETTING_GO = "LettingGo"
+    OVER = "Over"
+
+
+class BrakeRelease(StrEnum):
+    """Why a brake let go: its time was up, an operator acknowledged it, or none of its servers is silent any more."""
+
+    EXPIRED = "expired"
+    ACKNOWLEDGED = "acknowledged"
+    RETURNED = "returned"
 
 
 class Health(StrEnum):
@@ -128,6 +152,7 @@ class AlertCode(StrEnum):
     SERVICES_STOPPED = "services-stopped"
     CLOCK_SKEW = "clock-skew"
     HEARTBEAT_MISSING = "heartbeat-missing"
+    CONNECTION_UNKNOWN = "connection-unknown"
     VERSION_ABOVE_CONFIGURATION_SERVER = "version-above-configuration-server"
     VERSION_NOT_SUPPORTED = "version-not-supported"
     CERTIFICATE_EXPIRING = "certificate-expiring"
@@ -230,6 +255,8 @@ class EventType(StrEnum):
     VAULT_UPDATED = "vault.updated"
     VAULT_HEALTH_POLICY_CHANGED = "vault.health-policy-changed"
     VAULT_DELETED = "vault.deleted"
+    VAULT_BRAKE_ENGAGED = "vault.brake-engaged"
+    VAULT_BRAKE_RELEASED = "vault.brake-released"
     REGISTRATION_KEY_CREATED = "registration-key.created"
     REGISTRATION_KEY_REVOKED = "registration-key.revoked"
     CONFIGURATION_SERVER_REGISTERED = "configuration-server.registered"
@@ -243,6 +270,8 @@ class EventType(StrEnum):
     CONFIGURATION_SERVER_ALERT_RAISED = "configuration-server.alert-raised"
     CONFIGURATION_SERVER_ALERT_CLEARED = "configuration-server.alert-cleared"
     CONFIGURATION_SERVER_DELETED = "configuration-server.deleted"
+    CONFIGURATION_SERVER_BRAKE_ENGAGED = "configuration-server.brake-engaged"
+    CONFIGURATION_SERVER_BRAKE_RELEASED = "configuration-server.brake-released"
     PROCESS_SERVER_REGISTERED = "process-server.registered"
     PROCESS_SERVER_RE_REGISTERED = "process-server.re-registered"
     PROCESS_SERVER_UPDATED = "process-server.updated"
@@ -286,6 +315,8 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.VAULT_UPDATED: "A vault's friendly name or location was changed.",
     EventType.VAULT_HEALTH_POLICY_CHANGED: "An operator changed when a vault's servers have alerts.",
     EventType.VAULT_DELETED: "An empty vault was deleted.",
+    EventType.VAULT_BRAKE_ENGAGED: "A large share of a vault's servers fell silent at once; they are `Unknown` now.",
+    EventType.VAULT_BRAKE_RELEASED: "A vault's brake lets its servers go; `data.reason` says why.",
     EventType.REGISTRATION_KEY_CREATED: "A registration key for configuration servers was handed out.",
     EventType.REGISTRATION_KEY_REVOKED: "A registration key was revoked before it expired.",
     EventType.CONFIGURATION_SERVER_REGISTERED: "A configuration server registered for the first time.",
@@ -299,6 +330,10 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.CONFIGURATION_SERVER_ALERT_RAISED: "An alert of a configuration server began or changed its severity.",
     EventType.CONFIGURATION_SERVER_ALERT_CLEARED: "An alert of a configuration server ended; `data.code` says which.",
     EventType.CONFIGURATION_SERVER_DELETED: "A configuration server was deleted; `data.forced` says how.",
+    EventType.CONFIGURATION_SERVER_BRAKE_ENGAGED: "A large share of a configuration server's servers fell silent at "
+    "once; they are `Unknown` now.",
+    EventType.CONFIGURATION_SERVER_BRAKE_RELEASED: "A configuration server's brake lets its servers go; `data.reason` "
+    "says why.",
     EventType.PROCESS_SERVER_REGISTERED: "A process server registered for the first time.",
     EventType.PROCESS_SERVER_RE_REGISTERED: "A known process server registered again.",
     EventType.PROCESS_SERVER_UPDATED: "An operator changed a process server's name or maintenance.",

@@ -9,6 +9,7 @@ import typer
 from app import __version__
 from app.cli import (
     alerts,
+    brakes,
     capacity,
     departures,
     events,
@@ -65,6 +66,7 @@ GROUPS: Sequence[Group] = (
     ),
     Group(machines.group, "machine", None, "Source machines, the protected ones: who carries them, and their churn."),
     Group(jobs.group, "job", None, "Long-running operations: how far they are, how they ended."),
+    Group(brakes.group, "brake", None, "Sites that fell silent at once: what is held back, and letting it go."),
     Group(releases.group, "release", None, "The release catalogue, by which versions are judged."),
     Group(alerts.group, "alert", "alerts", "What fires and what fired on the servers, and when it does."),
     Group(events.group, "event", None, "What happened, and what is happening."),

@@ -5,9 +5,9 @@ separate sessions, so that on SQLite every write starts with BEGIN IMMEDIATE (a 
 and writes later could lose its update) while reads never wait for the writer.
 
 Row locks are FOR NO KEY UPDATE: they keep writers apart, but not the foreign-key checks of other rows.
-Lock order, to keep deadlocks out: vault, configuration server, process server, host (several of a kind by
-rising id), the host's telemetry buckets, notification channel, delivery, and last of all the event counters, which
-are taken just before the commit.
+Lock order, to keep deadlocks out: the monitor's watermark, vault, configuration server, process server, brake, host
+(several of a kind by rising id), the host's telemetry buckets, notification channel, delivery, and last of all the
+event counters, which are taken just before the commit.
 """
 
 import asyncio

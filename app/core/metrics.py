@@ -35,6 +35,12 @@ HEARTBEAT_QUEUE_LIMIT = Gauge(
 )
 SWEEP_SECONDS = Histogram("muster_monitor_sweep_seconds", "Seconds that one look for silent servers took.")
 SERVERS_DISCONNECTED = Counter("muster_servers_disconnected", "Hosts that became Disconnected.")
+BRAKE_ENGAGEMENTS = Counter("muster_brake_engagements", "Sites that fell silent at once, so that a brake engaged.")
+BRAKE_HELD_SERVERS = Gauge(
+    "muster_brake_held_servers",
+    "Servers that brakes hold as Unknown, told by the process that watches for silence.",
+    multiprocess_mode="livesum",
+)
 MONITOR_LEADER = Gauge(
     "muster_monitor_leader", "1 where this process watches for silence.", multiprocess_mode="livesum"
 )

@@ -32,6 +32,7 @@ TAGS = [
     {"name": "events", "description": "What happened, numbered in order."},
     {"name": "notifications", "description": "Who is told of events: webhooks and mail, and what became of it."},
     {"name": "purge", "description": "The end of what is dead, and the way back."},
+    {"name": "brakes", "description": "Sites that fell silent at once, and when their servers count as lost."},
     {"name": "jobs", "description": "Long-running operations: how far they are, how they ended."},
     {"name": "tokens", "description": "Access of operators and portals."},
     {"name": "agents", "description": "What the agents on servers call."},

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.setting_types import MailAddress, Network, Networks, SecretKeys, SmtpTls, networks_in, parts
-from app.vocabulary import HEARTBEATS_PER_TIMEOUT, TICKS_PER_TIMEOUT
+from app.vocabulary import HEARTBEATS_PER_TIMEOUT, TICKS_PER_TIMEOUT, WINDOWS_PER_TIMEOUT
 
 PREFIX = "MUSTER_"
 FILE_VARIABLE = "MUSTER_SETTINGS_FILE"
@@ -122,6 +122,34 @@ class Settings(BaseSettings):
     monitor_tick_seconds: Seconds = Field(
         default=5,
         description="Seconds between two looks for silent servers; never more than a quarter of the timeout.",
+    )
+    brake_share_percentage: float = Field(
+        default=55,
+        gt=0,
+        le=100,
+        description="Share of a configuration server's or a vault's connected servers, in percent, that must fall "
+        "silent at once for them to become `Unknown` with one alert.",
+    )
+    brake_minimum_servers: int = Field(
+        default=3,
+        ge=1,
+        le=1_000_000,
+        description="Servers that must fall silent at once for that, whatever their share; above the fleet's size it "
+        "never happens.",
+    )
+    brake_window_seconds: Seconds = Field(
+        default=300,
+        description="Seconds within which silence is at once; at least the heartbeat interval, and never more than a "
+        "third of the timeout.",
+    )
+    brake_hold_seconds: Seconds = Field(
+        default=900, description="Seconds after which such servers are let go to `Disconnected` at the latest."
+    )
+    brake_releases_per_minute: float = Field(
+        default=20,
+        gt=0,
+        le=100_000,
+        description="Servers of one configuration server or vault that become `Disconnected` in a minute then.",
     )
     alert_window_seconds: Seconds = Field(
         default=900, description="Seconds a condition must hold before it is an alert."
@@ -292,6 +320,12 @@ class Settings(BaseSettings):
     def effective_interval_seconds(self) -> float:
         """The heartbeat interval that registrations name: at most a fifth of the timeout."""
         return min(self.heartbeat_interval_seconds, self.heartbeat_timeout_seconds / HEARTBEATS_PER_TIMEOUT)
+
+    @property
+    def effective_brake_window_seconds(self) -> float:
+        """The brake's window: a site's servers are all in it, and each of them has missed three heartbeats at least."""
+        window = max(self.brake_window_seconds, self.effective_interval_seconds)
+        return min(window, self.heartbeat_timeout_seconds / WINDOWS_PER_TIMEOUT)
 
     @property
     def migrates_at_start(self) -> bool:

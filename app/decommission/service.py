@@ -174,6 +174,8 @@ async def _examine(
         machines=machines,
         has_target=target is not None,
         other_jobs=len(open_jobs) - len(own_jobs),
+        is_configuration_server_unknown=site.connection_state == ConnectionState.UNKNOWN,
+        is_unknown=not is_proved_alive and host.connection_state == ConnectionState.UNKNOWN,
     )
     return _Leaving(server, host, target, machines, own_jobs, facts)
 

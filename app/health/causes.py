@@ -76,6 +76,13 @@ _ADVICE: dict[AlertCode, Advice] = {
         ],
         "check the server, its network path and the agent service; purge it if it can't come back",
     ),
+    AlertCode.CONNECTION_UNKNOWN: Advice(
+        [
+            "the site is cut off from the control plane: its link, a firewall or a proxy",
+            "the site has lost its power",
+        ],
+        "check the site's link and power; acknowledge the brake once it is certain that its servers are down",
+    ),
 }
 
 
@@ -132,7 +139,7 @@ def sentence_of(
         case AlertCode.CLOCK_SKEW:
             off = "more than that" if value is None else f"{value:.0f} s off"
             return f"the clock of {who} is {off}, above {limit} s"
-        case AlertCode.HEARTBEAT_MISSING:
+        case AlertCode.HEARTBEAT_MISSING | AlertCode.CONNECTION_UNKNOWN:
             return f"no heartbeat from {who}" + ("" if value is None else f" for {value:.0f} s")
         case AlertCode.VERSION_ABOVE_CONFIGURATION_SERVER:
             return _compared(who, "is above", details)
@@ -165,6 +172,7 @@ _SUBJECTS: dict[AlertCode, str] = {
     AlertCode.PENDING_UPLOAD: "the minutes of pending upload",
     AlertCode.CLOCK_SKEW: "the clock",
     AlertCode.HEARTBEAT_MISSING: "the heartbeat",
+    AlertCode.CONNECTION_UNKNOWN: "the connection",
     AlertCode.VERSION_NOT_SUPPORTED: "the version",
     AlertCode.CERTIFICATE_EXPIRING: "the certificate",
 }

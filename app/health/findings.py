@@ -49,6 +49,17 @@ def missing_heartbeat(last_heartbeat_at: datetime | None, now: datetime, timeout
     )
 
 
+def unknown_connection(last_heartbeat_at: datetime | None, now: datetime, timeout_seconds: float) -> Finding:
+    """The alert of a server that a brake holds: so many fell silent at once that it is likelier cut off than down."""
+    return Finding(
+        AlertCode.CONNECTION_UNKNOWN,
+        Severity.WARNING,
+        last_heartbeat_at,
+        seconds_since(last_heartbeat_at, now),
+        timeout_seconds,
+    )
+
+
 def version_above(since: datetime, version: str, configuration_server: str, its_version: str) -> Finding:
     """The alert of a process server whose version is above its configuration server's (rule 1 of versions).
 

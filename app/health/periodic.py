@@ -19,6 +19,7 @@ from app.health.findings import (
     Finding,
     certificate_expiring,
     missing_heartbeat,
+    unknown_connection,
     version_above,
     version_not_supported,
 )
@@ -32,7 +33,13 @@ from app.versions import queries as version_queries
 from app.versions.rules import Version, newest, status_of
 from app.vocabulary import AlertCode, ConnectionState, ServerKind, VersionStatus
 
-TOLD_ELSEWHERE = frozenset({AlertCode.HEARTBEAT_MISSING, AlertCode.VERSION_ABOVE_CONFIGURATION_SERVER})
+TOLD_ELSEWHERE = frozenset(
+    {
+        AlertCode.HEARTBEAT_MISSING,
+        AlertCode.CONNECTION_UNKNOWN,
+        AlertCode.VERSION_ABOVE_CONFIGURATION_SERVER,
+    }
+)
 """Told by those who change the connection or a version; here only their rows are put right."""
 CODES = (*sorted(TOLD_ELSEWHERE), AlertCode.VERSION_NOT_SUPPORTED, AlertCode.CERTIFICATE_EXPIRING)
 
@@ -142,6 +149,8 @@ def _findings(subject: Subject, host: Host, site: Any, outlook: Outlook, now: da
     found: list[Finding] = []
     if host.connection_state == ConnectionState.DISCONNECTED:
         found.append(missing_heartbeat(host.last_heartbeat_at, now, outlook.timeout_seconds))
+    elif host.connection_state == ConnectionState.UNKNOWN:
+        found.append(unknown_connection(host.last_heartbeat_at, now, outlook.timeout_seconds))
     if subject.kind not in {None, ServerKind.INBUILT} and host.version_above_since is not None:
         found.append(version_above(host.version_above_since, host.agent_version, site.name, site.agent_version))
     is_old = host.agent_version in outlook.unsupported and subject.kind is not ServerKind.INBUILT

@@ -97,7 +97,7 @@ async def heard_with_alert(session: AsyncSession) -> Sequence[uuid.UUID]:
         select(Alert.host_row_id)
         .join(Host, Host.id == Alert.host_row_id)
         .where(
-            Alert.code == AlertCode.HEARTBEAT_MISSING.value,
+            Alert.code.in_([AlertCode.HEARTBEAT_MISSING.value, AlertCode.CONNECTION_UNKNOWN.value]),
             Alert.cleared_at.is_(None),
             Host.connection_state == ConnectionState.CONNECTED.value,
         )

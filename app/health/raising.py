@@ -31,8 +31,8 @@ _CLEARED = {
     ResourceKind.CONFIGURATION_SERVER: EventType.CONFIGURATION_SERVER_ALERT_CLEARED,
     ResourceKind.PROCESS_SERVER: EventType.PROCESS_SERVER_ALERT_CLEARED,
 }
-UNTOLD = frozenset({AlertCode.HEARTBEAT_MISSING})
-"""Codes whose beginning and end have events of their own: `.disconnected` and `.connected`."""
+UNTOLD = frozenset({AlertCode.HEARTBEAT_MISSING, AlertCode.CONNECTION_UNKNOWN})
+"""Codes whose beginning and end have events of their own: `.disconnected`, `.connected`, and those of the brake."""
 
 
 def put(
@@ -150,6 +150,8 @@ async def refresh(session: AsyncSession, hosts: Iterable[Host]) -> None:
         if host.connection_state == ConnectionState.DISCONNECTED:
             # Whatever is on record of it: after an upgrade of Muster the rows come with the next sweep.
             found = {Severity.CRITICAL}
+        elif host.connection_state == ConnectionState.UNKNOWN:
+            found = found | {Severity.WARNING}
         health = health_of(found).value
         if host.health != health:
             host.health = health

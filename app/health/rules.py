@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from app.health.conditions import Level
 from app.health.readings import NEVER, Reading, Readings, is_known, service_source
-from app.vocabulary import AlertCode, Health, ServerKind, Severity
+from app.vocabulary import AlertCode, ConnectionState, Health, ServerKind, Severity
 
 MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS = 1, 86_400
 
@@ -35,6 +35,10 @@ class Unit(StrEnum):
     DAYS = "days"
     SERVICES = "services"
     NONE = "none"
+
+
+HEALTH_WHEN_SILENT = {ConnectionState.UNKNOWN: Health.WARNING, ConnectionState.DISCONNECTED: Health.CRITICAL}
+"""What silence alone makes of a server's health."""
 
 
 class Rule(NamedTuple):
@@ -74,6 +78,7 @@ _RULES = (
     Rule(AlertCode.SERVICES_STOPPED, Unit.SERVICES, adjustable=_SWITCH | {"window_seconds"}),
     Rule(AlertCode.CLOCK_SKEW, Unit.SECONDS, Reading.SKEW, 300, None, 60, highest=86_400, adjustable=_ONE_LEVEL),
     Rule(AlertCode.HEARTBEAT_MISSING, Unit.SECONDS, is_windowed=False),
+    Rule(AlertCode.CONNECTION_UNKNOWN, Unit.SECONDS, is_windowed=False),
     Rule(AlertCode.VERSION_ABOVE_CONFIGURATION_SERVER, Unit.NONE, is_windowed=False),
     Rule(AlertCode.VERSION_NOT_SUPPORTED, Unit.NONE, is_windowed=False, adjustable=_SWITCH),
     Rule(

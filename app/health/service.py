@@ -25,7 +25,7 @@ from app.health.conditions import (
     ripen,
     to_json,
 )
-from app.health.findings import Finding, missing_heartbeat
+from app.health.findings import Finding, missing_heartbeat, unknown_connection
 from app.health.policy import NO_POLICY, Policy
 from app.health.queries import Subject
 from app.health.raising import OpenAlerts, end, put, refresh
@@ -213,6 +213,7 @@ def _details(found: Firing) -> dict[str, object]:
 
 
 async def _heard_again(session: AsyncSession, open_: OpenAlerts, subject: Subject, now: datetime) -> None:
+    end(session, open_, subject, AlertCode.CONNECTION_UNKNOWN, now)
     alert = open_.get((subject.resource.id, AlertCode.HEARTBEAT_MISSING))
     if alert is not None and alert.since is None:
         # It has never been heard before: nothing was missing that had been there.
@@ -232,7 +233,23 @@ async def fall_silent(
     """
     open_ = await queries.open_alerts(session, list(last_heard))
     for subject in await queries.servers_on(session, list(last_heard), now):
+        end(session, open_, subject, AlertCode.CONNECTION_UNKNOWN, now)
         put(session, open_, subject, missing_heartbeat(last_heard[subject.host_row_id], now, timeout_seconds), now)
+
+
+async def become_unknown(
+    session: AsyncSession, last_heard: Mapping[uuid.UUID, datetime | None], now: datetime, timeout_seconds: float
+) -> None:
+    """Raise the alert of an unknown connection on the servers of locked hosts that a brake holds.
+
+    What fires on them goes on firing and counts for their health; what does not fire yet begins anew.
+    """
+    if not last_heard:
+        return
+    open_ = await queries.open_alerts(session, list(last_heard))
+    for subject in await queries.servers_on(session, list(last_heard), now):
+        put(session, open_, subject, unknown_connection(last_heard[subject.host_row_id], now, timeout_seconds), now)
+    await refresh(session, await queries.lock_free_hosts(session, list(last_heard)))
 
 
 async def await_first_heartbeat(session: AsyncSession, host: Host, now: datetime, timeout_seconds: float) -> None:

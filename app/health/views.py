@@ -28,7 +28,7 @@ def present_value(alert: Alert, host: Host | None, now: datetime) -> float | Non
     if alert.cleared_at is not None or host is None:
         return alert.value
     code = AlertCode(alert.code)
-    if code is AlertCode.HEARTBEAT_MISSING:
+    if code in {AlertCode.HEARTBEAT_MISSING, AlertCode.CONNECTION_UNKNOWN}:
         return seconds_since(host.last_heartbeat_at, now)
     if code is AlertCode.CERTIFICATE_EXPIRING:
         return days_left(datetime.fromisoformat(alert.details[EXPIRES_AT]), now)

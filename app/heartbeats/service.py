@@ -181,6 +181,7 @@ def _apply(host: Host, beat: Beat, order: Order, now: datetime, *, keeps_version
                 Severity.INFORMATION,
                 silentSeconds=silent,
                 sequence=beat.sequence,
+                **_was_unknown(host),
             )
         )
         host.connection_state = ConnectionState.CONNECTED.value
@@ -213,6 +214,12 @@ def _apply(host: Host, beat: Beat, order: Order, now: datetime, *, keeps_version
     if not keeps_version or host.agent_version == _version_of(beat):
         host.heartbeat_key = beat.key
     return changes
+
+
+def _was_unknown(host: Host) -> dict[str, str]:
+    """What the event of a return says of a server that a brake held: no event told that it was gone."""
+    is_held = host.connection_state == ConnectionState.UNKNOWN
+    return {"previousState": host.connection_state, "brake": str(host.brake_id)} if is_held else {}
 
 
 def _record(session: AsyncSession, affected: Affected, change: _Change, now: datetime) -> None:

@@ -71,6 +71,7 @@ async def examine(
             other_servers=site.servers - 1,
             site_machines=site.machines,
             site_churn_bytes=site.churn_bytes,
+            is_unknown=host.connection_state == ConnectionState.UNKNOWN,
         )
         doomed.append(Doomed(server, host, facts))
     return doomed

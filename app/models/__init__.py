@@ -9,6 +9,7 @@ vaults
 |- jobs                                 long-running operations
 |- notification_channels                webhooks and mail subscriptions; each has a cursor into the events
 |  `- notification_deliveries           the outbox, then the delivery log
+|- brakes                               sites that fell silent at once, whose hosts are held as Unknown
 `- tombstones                           removed servers, so that their agents learn of it
 
 alerts                                  what fires and what fired, on which server
@@ -33,6 +34,7 @@ from app.models.access import (
 )
 from app.models.alerts import Alert, HealthPolicy
 from app.models.base import Base
+from app.models.brakes import Brake
 from app.models.notifications import ExpiryNotice, NotificationChannel, NotificationDelivery
 from app.models.record import Event, EventCounter, Job, MonitorWatermark, Outage, Tombstone
 from app.models.releases import Release
@@ -44,6 +46,7 @@ __all__ = [
     "Alert",
     "ApiToken",
     "Base",
+    "Brake",
     "ConfigurationServer",
     "Event",
     "EventCounter",

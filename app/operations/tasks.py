@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from app.access import idempotency
 from app.access.failures import Failures
+from app.brakes import queries as brake_queries
 from app.connection import queries as connection_queries
 from app.core.clock import Clock
 from app.core.db import Database
@@ -20,7 +21,7 @@ UNUSED_CREDENTIAL_DAYS = 7
 
 
 class Housekeeping:
-    """Deletes expired events, past alerts, telemetry history, answers, credentials and failure counts."""
+    """Deletes expired events, past alerts, ended brakes, telemetry history, answers, credentials and failure counts."""
 
     def __init__(self, database: Database, clock: Clock, settings: Settings, failures: Failures) -> None:
         self._database = database
@@ -42,6 +43,8 @@ class Housekeeping:
                 deleted = await alert_queries.delete_cleared_before(session, expired, ALERTS_PER_TRANSACTION)
             if deleted < ALERTS_PER_TRANSACTION:
                 break
+        async with self._database.write() as session:
+            await brake_queries.delete_ended_before(session, expired)
         async with self._database.write() as session:
             retention = timedelta(hours=self._settings.idempotency_retention_hours)
             await idempotency.forget_before(session, now, retention)

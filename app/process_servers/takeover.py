@@ -56,6 +56,12 @@ async def approve(
             f"the machine of process server '{server.name}' (host {host.host_id}, {host.fqdn}) is connected; "
             "stop its agent and wait until it is shown as Disconnected"
         )
+    if host.connection_state == ConnectionState.UNKNOWN:
+        raise TakeoverBlocked(
+            f"the machine of process server '{server.name}' (host {host.host_id}, {host.fqdn}) fell silent together "
+            "with many others and may be alive; wait until it is shown as Disconnected, or acknowledge the brake that "
+            "holds it"
+        )
     if body.host_id == host.host_id:
         detail = f"host {body.host_id} has the name '{server.name}' already; it registers without an approval"
         raise Invalid(detail, [{"pointer": "#/hostId", "detail": detail}])
@@ -97,7 +103,7 @@ async def inherit(
     old = await host_queries.lock(session, server.host_row_id)
     obstacle = obstacle_to_takeover(
         is_inbuilt=server.kind == ServerKind.INBUILT,
-        is_connected=old.connection_state == ConnectionState.CONNECTED,
+        connection_state=ConnectionState(old.connection_state),
         until=server.takeover_until,
         only_host_id=server.takeover_host_id,
         host_id=body.host_id,
