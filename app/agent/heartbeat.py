@@ -199,8 +199,10 @@ class Agent:
             body = await self._compose(self._sequence + 1)
             self._sequence += 1
             self._unanswered = body
+        # A heartbeat that is tried again tells the time of this try: the control plane compares it with its own.
+        body = {**self._unanswered, "agentTime": rfc3339(self._clock.now())}
         try:
-            response = await within(REQUEST_TIMEOUT_SECONDS, self._post(HEARTBEAT_PATH, self._unanswered))
+            response = await within(REQUEST_TIMEOUT_SECONDS, self._post(HEARTBEAT_PATH, body))
         except (httpx.HTTPError, OSError, asyncio.TimeoutError) as error:
             return await self._failed(describe_failure(error), reconnect=True)
         except Exception as error:  # noqa: BLE001

@@ -18,6 +18,9 @@ _GOOD, _DOUBTFUL, _BAD = "green", "yellow", "red"
 _STYLES = {
     "Connected": _GOOD,
     "Disconnected": _BAD,
+    "Unknown": _DOUBTFUL,
+    "Holding": _BAD,
+    "LettingGo": _DOUBTFUL,
     "Healthy": _GOOD,
     "Warning": _DOUBTFUL,
     "Critical": _BAD,
@@ -172,6 +175,14 @@ def time_given(text: str, option: str, now: Callable[[], datetime], *, ahead: bo
             f"{option} '{text}' is neither a time nor a duration",
             remedy="write 2026-11-24T18:00:00Z, 2026-11-24 18:00 (local time), or 30m, 2h, 7d",
         ) from None
+
+
+def seconds_given(text: str, option: str) -> int:
+    """A duration as an operator types it, in seconds. Raises UsageError, naming `option`, for anything else."""
+    duration = _DURATION.fullmatch(text.strip().lower())
+    if duration is None:
+        raise UsageError(f"{option} '{text}' is not a duration", remedy="write 5m, 1h, 1d")
+    return int(duration[1]) * _SECONDS[duration[2]]
 
 
 def _rfc3339(when: datetime) -> str:

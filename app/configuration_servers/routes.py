@@ -34,9 +34,9 @@ from app.core.errors import (
 )
 from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
-from app.core.settings import Timeout
 from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
+from app.telemetry.schemas import AskedHistory, TelemetryHistoryView
 from app.vocabulary import ConnectionState, Health, VersionStatus
 
 router = APIRouter(prefix="/api/v1/vaults/{vault}/configuration-servers", tags=["configuration servers"])
@@ -93,7 +93,6 @@ async def list_configuration_servers(
     session: ReadSession,
     paging: Paging,
     now: Now,
-    timeout: Timeout,
     order_by: Annotated[
         str, Query(alias="orderBy", description="`name` or `createdAt`; `-` in front reverses.")
     ] = "name",
@@ -116,7 +115,6 @@ async def list_configuration_servers(
         version_status=version_status,
         q=q,
         now=now,
-        timeout_seconds=timeout,
     )
 
 
@@ -132,11 +130,28 @@ async def read_configuration_server(
     principal: Reader,
     session: ReadSession,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ConfigurationServerView:
     """By name or id."""
-    return tagged(response, await service.read(session, principal, vault, cs, now, timeout))
+    return tagged(response, await service.read(session, principal, vault, cs, now))
+
+
+@router.get(
+    "/{cs}/telemetry",
+    summary="Read a configuration server's telemetry history",
+    operation_id="readConfigurationServerTelemetry",
+    responses=errors(VaultNotFound, ConfigurationServerNotFound),
+)
+async def read_configuration_server_telemetry(
+    vault: VaultRef,
+    cs: ConfigurationServerRef,
+    principal: Reader,
+    session: ReadSession,
+    asked: AskedHistory,
+    now: Now,
+) -> TelemetryHistoryView:
+    """In steps of 5 minutes or more, the present one among them. It is also its inbuilt process server's."""
+    return await service.history(session, principal, vault, cs, asked, now)
 
 
 @router.patch(
@@ -153,11 +168,10 @@ async def update_configuration_server(
     session: WriteSession,
     precondition: IfMatch,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ConfigurationServerView:
     """Fields left out stay as they are."""
-    view = await service.update(session, principal, vault, cs, body, precondition, now, timeout)
+    view = await service.update(session, principal, vault, cs, body, precondition, now)
     return tagged(response, view)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from app.core.settings import LogFormat, LogLevel
+from app.core.tracing import into_log
 
 _SECRET_KEYS = re.compile(r"passphrase|credential|secret|token$|authorization|registration_?key$", re.IGNORECASE)
 _SECRETS = re.compile(
@@ -49,6 +50,7 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
     """Send structlog's and the standard library's records through one formatter to standard error."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        into_log,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

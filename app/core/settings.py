@@ -4,20 +4,21 @@ The environment wins over the file, the file over the default. Every field's des
 documentation that `muster settings` and the README print.
 """
 
+import importlib.util
 import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from dotenv import dotenv_values
-from fastapi import Depends, Request
+from fastapi import Request
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.setting_types import MailAddress, Network, Networks, SecretKeys, SmtpTls, networks_in, parts
-from app.vocabulary import HEARTBEATS_PER_TIMEOUT, TICKS_PER_TIMEOUT
+from app.vocabulary import HEARTBEATS_PER_TIMEOUT, TICKS_PER_TIMEOUT, WINDOWS_PER_TIMEOUT
 
 PREFIX = "MUSTER_"
 FILE_VARIABLE = "MUSTER_SETTINGS_FILE"
@@ -122,10 +123,43 @@ class Settings(BaseSettings):
         default=5,
         description="Seconds between two looks for silent servers; never more than a quarter of the timeout.",
     )
+    brake_share_percentage: float = Field(
+        default=55,
+        gt=0,
+        le=100,
+        description="Share of a configuration server's or a vault's connected servers, in percent, that must fall "
+        "silent at once for them to become `Unknown` with one alert.",
+    )
+    brake_minimum_servers: int = Field(
+        default=3,
+        ge=1,
+        le=1_000_000,
+        description="Servers that must fall silent at once for that, whatever their share; above the fleet's size it "
+        "never happens.",
+    )
+    brake_window_seconds: Seconds = Field(
+        default=300,
+        description="Seconds within which silence is at once; at least the heartbeat interval, and never more than a "
+        "third of the timeout.",
+    )
+    brake_hold_seconds: Seconds = Field(
+        default=900, description="Seconds after which such servers are let go to `Disconnected` at the latest."
+    )
+    brake_releases_per_minute: float = Field(
+        default=20,
+        gt=0,
+        le=100_000,
+        description="Servers of one configuration server or vault that become `Disconnected` in a minute then.",
+    )
     alert_window_seconds: Seconds = Field(
         default=900, description="Seconds a condition must hold before it is an alert."
     )
-    event_retention_days: int = Field(default=90, ge=1, le=3_650, description="Days after which events are deleted.")
+    telemetry_retention_days: int = Field(
+        default=7, ge=1, le=90, description="Days after which telemetry history is deleted."
+    )
+    event_retention_days: int = Field(
+        default=90, ge=1, le=3_650, description="Days after which events and past alerts are deleted."
+    )
     secret_key: SecretKeys = Field(
         default=None,
         description="Key that webhook secrets are encrypted with: 32 random bytes in URL-safe base64, the same in all "
@@ -196,6 +230,15 @@ class Settings(BaseSettings):
     shutdown_seconds: Seconds = Field(default=8, description="Seconds that open requests may take after SIGTERM.")
     log_format: LogFormat = Field(default=LogFormat.CONSOLE, description="`console` or `json`.")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="`debug`, `info`, `warning` or `error`.")
+    metrics_vault_limit: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="Vaults with a label of their own in `/metrics`, the oldest; the rest are summed as `other`.",
+    )
+    tracing: bool = Field(
+        default=False, description="Send OpenTelemetry traces to where the `OTEL_EXPORTER_OTLP_*` variables say."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -247,6 +290,8 @@ class Settings(BaseSettings):
                 f"MUSTER_WORKERS is {self.workers}, but the embedded SQLite serves one process; "
                 "set MUSTER_DATABASE_URL to PostgreSQL or MUSTER_WORKERS to 1"
             )
+        if self.tracing and not _can_trace():
+            raise ValueError("MUSTER_TRACING needs packages that are not installed: pip install 'muster[tracing]'")
         return self
 
     @property
@@ -255,6 +300,11 @@ class Settings(BaseSettings):
         if self.database_url:
             return self.database_url
         return f"{SQLITE_DRIVER}:///{(self.data_dir / DATABASE_FILE).absolute()}"
+
+    @property
+    def database_name(self) -> str:
+        """The database's name; of the embedded one, its file's."""
+        return Path(make_url(self.resolved_database_url).database or "").name
 
     @property
     def is_sqlite(self) -> bool:
@@ -270,6 +320,12 @@ class Settings(BaseSettings):
     def effective_interval_seconds(self) -> float:
         """The heartbeat interval that registrations name: at most a fifth of the timeout."""
         return min(self.heartbeat_interval_seconds, self.heartbeat_timeout_seconds / HEARTBEATS_PER_TIMEOUT)
+
+    @property
+    def effective_brake_window_seconds(self) -> float:
+        """The brake's window: a site's servers are all in it, and each of them has missed three heartbeats at least."""
+        window = max(self.brake_window_seconds, self.effective_interval_seconds)
+        return min(window, self.heartbeat_timeout_seconds / WINDOWS_PER_TIMEOUT)
 
     @property
     def migrates_at_start(self) -> bool:
@@ -300,6 +356,13 @@ class Settings(BaseSettings):
         if any(key.upper() == f"{PREFIX}{name.upper()}" for key in os.environ):
             return "environment"
         return "file" if name in self.model_fields_set else "default"
+
+
+def _can_trace() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def load_settings() -> Settings:
@@ -363,11 +426,3 @@ def settings_of(request: Request) -> Settings:
     """The application's settings."""
     settings: Settings = request.app.state.settings
     return settings
-
-
-def _timeout(request: Request) -> float:
-    return settings_of(request).heartbeat_timeout_seconds
-
-
-Timeout = Annotated[float, Depends(_timeout)]
-"""Seconds of silence after which a server is disconnected."""

@@ -7,6 +7,7 @@ operation is declared in `routes.py` all the same, so that OpenAPI and the error
 import asyncio
 import json
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from app.core.metrics import HEARTBEATS_REFUSED
 from app.core.problems import from_findings, problem_response, unhandled
 from app.core.settings import Settings
 from app.heartbeats.beats import beat_of
-from app.heartbeats.committer import Answer, Committer
+from app.heartbeats.committer import Answer, Committer, Reply
 from app.heartbeats.rules import JITTER_SHARE, next_interval_seconds
 from app.heartbeats.schemas import MAX_BODY_BYTES, READ_HEARTBEAT
 
@@ -56,37 +57,25 @@ class HeartbeatLane:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+        if scope["type"] != "http" or not is_heartbeat(scope):
             await self._app(scope, receive, send)
             return
-        authorization, request_id = b"", None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == _REQUEST_ID:
-                request_id = value.decode("latin-1")
+        authorization, request_id = presented_with(scope)
+        reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
-            body = await read_body(receive, MAX_BODY_BYTES)
-            if body is None:
-                await _send_problem(_too_large(), request_id, scope, receive, send)
-                return
-            answer = self._body(await self._take(authorization, body))
-        except MusterError as error:
-            await _send_problem(error, request_id, scope, receive, send)
-            return
+            self.take(authorization, await _body_of(receive), reply)
+            answer = self.body(await reply)
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent gets a problem and the log the rest
-            identifier = request_id_for(request_id)
-            response = unhandled(error, PATH, identifier)
-            response.headers[REQUEST_ID_HEADER] = identifier
-            await response(scope, receive, send)
+            await send_problem(error, request_id, scope, receive, send)
             return
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
         if request_id is not None:
-            headers.append((_REQUEST_ID, request_id_for(request_id).encode()))
+            headers.append((_REQUEST_ID, request_id.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def _take(self, authorization: bytes, body: bytes) -> "asyncio.Future[Answer]":
+    def take(self, authorization: bytes, body: bytes, reply: Reply) -> None:
+        """Queue a heartbeat; `reply` gets its answer. Raises a MusterError for what can't be queued."""
         scheme, _, credential = authorization.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not credential:
             HEARTBEATS_REFUSED.labels("unauthenticated").inc()
@@ -102,9 +91,10 @@ class HeartbeatLane:
         except ValidationError as error:
             HEARTBEATS_REFUSED.labels("invalid").inc()
             raise _explained(error) from None
-        return self._committer.submit(beat_of(presented, heartbeat))
+        self._committer.submit(beat_of(presented, heartbeat), reply)
 
-    def _body(self, answer: Answer) -> bytes:
+    def body(self, answer: Answer) -> bytes:
+        """An answer as it is sent."""
         interval = self._fleet.interval_seconds * (1 - JITTER_SHARE * random.random())  # noqa: S311 - no secret
         if answer.desired is None and not answer.notices:
             return (
@@ -122,9 +112,12 @@ class HeartbeatLane:
         return json.dumps(document, separators=(",", ":")).encode()
 
 
-def _too_large() -> TooLarge:
-    # The rest of the body was not read, so the connection is of no more use.
-    return TooLarge(f"a heartbeat has at most {MAX_BODY_BYTES} bytes; send less", headers={"Connection": "close"})
+async def _body_of(receive: Receive) -> bytes:
+    body = await read_body(receive, MAX_BODY_BYTES)
+    if body is None:
+        # The rest of the body was not read, so the connection is of no more use.
+        raise TooLarge(f"a heartbeat has at most {MAX_BODY_BYTES} bytes; send less", headers={"Connection": "close"})
+    return body
 
 
 def _explained(error: ValidationError) -> MusterError:
@@ -134,8 +127,28 @@ def _explained(error: ValidationError) -> MusterError:
     return from_findings(findings)
 
 
-async def _send_problem(error: MusterError, request_id: str | None, scope: Scope, receive: Receive, send: Send) -> None:
-    identifier = request_id_for(request_id)
-    response = problem_response(error, PATH, identifier)
+def is_heartbeat(scope: Mapping[str, Any]) -> bool:
+    """Whether an HTTP request is for this lane."""
+    return bool(scope["path"] == PATH and scope["method"] == "POST")
+
+
+def presented_with(scope: Mapping[str, Any]) -> tuple[bytes, str | None]:
+    """The Authorization header of a request, empty without one, and its request id when it brought one."""
+    authorization, request_id = b"", None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            authorization = value
+        elif name == _REQUEST_ID:
+            request_id = request_id_for(value.decode("latin-1"))
+    return authorization, request_id
+
+
+async def send_problem(error: Exception, request_id: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the problem that `error` is; of an unforeseen one the log gets the details."""
+    identifier = request_id or request_id_for(None)
+    if isinstance(error, MusterError):
+        response = problem_response(error, PATH, identifier)
+    else:
+        response = unhandled(error, PATH, identifier)
     response.headers[REQUEST_ID_HEADER] = identifier
     await response(scope, receive, send)

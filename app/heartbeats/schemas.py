@@ -35,6 +35,19 @@ class Telemetry(WireIn):
     throughput_in_bytes: Annotated[_Count, Field(description="Bytes per second uploaded.")] | None = None
     throughput_upload_pending_data_in_bytes: _Count | None = None
 
+    @property
+    def numbers(self) -> tuple[float | None, ...]:
+        """The members in the order of `models.METRICS`."""
+        return (
+            self.cpu_percentage,
+            self.total_memory_in_bytes,
+            self.available_memory_in_bytes,
+            self.total_space_in_bytes,
+            self.available_space_in_bytes,
+            self.throughput_in_bytes,
+            self.throughput_upload_pending_data_in_bytes,
+        )
+
 
 class Heartbeat(WireIn):
     """One heartbeat. `sequence` starts at 1 for each `bootId` and rises by one; a retry repeats it."""
@@ -71,6 +84,7 @@ class Heartbeat(WireIn):
     agent_version: Annotated[str, Field(max_length=MAX_VERSION_LENGTH, pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){3}$")]
     ip_addresses: Annotated[list[_Address], Field(max_length=MAX_ADDRESSES)] | None = None
     observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    agent_time: Annotated[Moment, Field(strict=False, description="The agent's clock when it sent this.")] | None = None
     telemetry: Telemetry | None = None
     services: Annotated[dict[_ServiceName, _ServiceState], Field(max_length=MAX_SERVICES)] | None = None
 

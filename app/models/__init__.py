@@ -9,8 +9,11 @@ vaults
 |- jobs                                 long-running operations
 |- notification_channels                webhooks and mail subscriptions; each has a cursor into the events
 |  `- notification_deliveries           the outbox, then the delivery log
+|- brakes                               sites that fell silent at once, whose hosts are held as Unknown
 `- tombstones                           removed servers, so that their agents learn of it
 
+alerts                                  what fires and what fired, on which server
+health_policies                         what a vault changes of the rules
 telemetry_buckets                       five-minute history of each host; the latest bucket is in the host's row
 
 api_tokens                              operators' access; one vault or all
@@ -29,7 +32,9 @@ from app.models.access import (
     IssuedCredential,
     RegistrationKey,
 )
+from app.models.alerts import Alert, HealthPolicy
 from app.models.base import Base
+from app.models.brakes import Brake
 from app.models.notifications import ExpiryNotice, NotificationChannel, NotificationDelivery
 from app.models.record import Event, EventCounter, Job, MonitorWatermark, Outage, Tombstone
 from app.models.releases import Release
@@ -38,13 +43,16 @@ from app.models.telemetry import METRICS, TelemetryBucket
 
 __all__ = [
     "METRICS",
+    "Alert",
     "ApiToken",
     "Base",
+    "Brake",
     "ConfigurationServer",
     "Event",
     "EventCounter",
     "ExpiryNotice",
     "FailedRegistration",
+    "HealthPolicy",
     "Host",
     "IdempotentAnswer",
     "IssuedCredential",

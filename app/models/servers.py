@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from app.models.base import NAME_LENGTH, Base, Identified, Revised, one_of, short_string
 from app.vocabulary import DEFAULT_DATA_TRANSFER_PORT, ConnectionState, Health, ServerKind
@@ -44,6 +44,8 @@ class Host(Identified, Base):
     last_heartbeat_bucket: Mapped[int] = mapped_column(default=0)
     connection_state: Mapped[str] = mapped_column(short_string(16), default=ConnectionState.DISCONNECTED.value)
     connection_changed_at: Mapped[datetime]
+    brake_id: Mapped[uuid.UUID | None]
+    """The brake that holds it, or held it last; it means something only while the state is `Unknown`."""
     health: Mapped[str] = mapped_column(short_string(16), default=Health.CRITICAL.value)
     agent_version: Mapped[str] = mapped_column(short_string(32))
     version_above_since: Mapped[datetime | None]
@@ -52,7 +54,6 @@ class Host(Identified, Base):
     ip_addresses: Mapped[list[str]]
     os: Mapped[dict[str, Any]]
     hardware: Mapped[dict[str, Any]]
-    telemetry: Mapped[dict[str, Any] | None]
     cpu_percentage: Mapped[float | None]
     total_memory_bytes: Mapped[int | None]
     available_memory_bytes: Mapped[int | None]
@@ -66,6 +67,9 @@ class Host(Identified, Base):
     """Rises with each change of the desired state; the agent answers with the one it has observed."""
     observed_generation: Mapped[int] = mapped_column(default=0)
     registered_at: Mapped[datetime]
+    heartbeat_key: Mapped[bytes | None]
+    """Digest of what the last heartbeat said of everything but numbers, and of the credential it came with: one
+    comparison tells that nothing of it changed. NULL: the next heartbeat is looked at in full."""
     conditions: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     """Since when each condition of `health.rules` holds, and whether it fires. Written when one changes."""
     alert_due_at: Mapped[datetime | None]
@@ -94,6 +98,12 @@ class Host(Identified, Base):
             sqlite_where=text("connection_state = 'Connected'"),
         ),
         Index(
+            "ix_hosts_held",
+            "brake_id",
+            postgresql_where=text("connection_state = 'Unknown'"),
+            sqlite_where=text("connection_state = 'Unknown'"),
+        ),
+        Index(
             "ix_hosts_alert_due_at",
             "alert_due_at",
             postgresql_where=text("alert_due_at IS NOT NULL"),
@@ -101,6 +111,20 @@ class Host(Identified, Base):
         ),
         {"postgresql_with": {"fillfactor": "70"}},
     )
+
+    @validates(
+        "credential_hash",
+        "boot_id",
+        "connection_state",
+        "agent_version",
+        "ip_addresses",
+        "services",
+        "observed_generation",
+    )
+    def _forget_key(self, _name: str, value: Any) -> Any:
+        # The key stands for these; whoever changes one need not know of it.
+        self.heartbeat_key = None
+        return value
 
 
 class ConfigurationServer(Identified, Revised, Base):

@@ -30,7 +30,6 @@ from app.core.errors import (
 )
 from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
-from app.core.settings import Timeout
 from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
 from app.process_servers import registration, service, takeover
@@ -44,6 +43,7 @@ from app.process_servers.schemas import (
     TakeoverApproval,
     TakeoverView,
 )
+from app.telemetry.schemas import AskedHistory, TelemetryHistoryView
 from app.vocabulary import ConnectionState, Health, ServerKind, VersionStatus
 
 router = APIRouter(prefix="/api/v1/vaults/{vault}", tags=["process servers"])
@@ -113,7 +113,6 @@ async def list_process_servers(
     paging: Paging,
     filters: Narrowing,
     now: Now,
-    timeout: Timeout,
     order_by: OrderBy = "name",
     version_status: StatusFilter = None,
 ) -> Page[ProcessServerView]:
@@ -128,7 +127,6 @@ async def list_process_servers(
         version_status=version_status,
         is_nested=True,
         now=now,
-        timeout_seconds=timeout,
     )
 
 
@@ -145,7 +143,6 @@ async def list_vault_process_servers(
     paging: Paging,
     filters: Narrowing,
     now: Now,
-    timeout: Timeout,
     order_by: OrderBy = "name",
     version_status: StatusFilter = None,
     configuration_server: Annotated[
@@ -163,7 +160,6 @@ async def list_vault_process_servers(
         version_status=version_status,
         is_nested=False,
         now=now,
-        timeout_seconds=timeout,
     )
 
 
@@ -180,11 +176,10 @@ async def read_process_server(
     principal: Reader,
     session: ReadSession,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ProcessServerView:
     """By name or id."""
-    return tagged(response, await service.read(session, principal, vault, cs, ps, now, timeout))
+    return tagged(response, await service.read(session, principal, vault, cs, ps, now))
 
 
 @router.get(
@@ -199,11 +194,10 @@ async def read_vault_process_server(
     principal: Reader,
     session: ReadSession,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ProcessServerView:
     """By id, or by a name that only one configuration server's process server has."""
-    return tagged(response, await service.read(session, principal, vault, None, ps, now, timeout))
+    return tagged(response, await service.read(session, principal, vault, None, ps, now))
 
 
 @router.patch(
@@ -221,11 +215,10 @@ async def update_process_server(
     session: WriteSession,
     precondition: IfMatch,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ProcessServerView:
     """Friendly name and maintenance; fields left out stay as they are."""
-    view = await service.update(session, principal, vault, cs, ps, body, precondition, now, timeout)
+    view = await service.update(session, principal, vault, cs, ps, body, precondition, now)
     return tagged(response, view)
 
 
@@ -243,12 +236,48 @@ async def update_vault_process_server(
     session: WriteSession,
     precondition: IfMatch,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ProcessServerView:
     """Friendly name and maintenance; fields left out stay as they are."""
-    view = await service.update(session, principal, vault, None, ps, body, precondition, now, timeout)
+    view = await service.update(session, principal, vault, None, ps, body, precondition, now)
     return tagged(response, view)
+
+
+@router.get(
+    _NESTED + "/{ps}/telemetry",
+    summary="Read a process server's telemetry history",
+    operation_id="readProcessServerTelemetry",
+    responses=errors(VaultNotFound, ConfigurationServerNotFound, ProcessServerNotFound),
+)
+async def read_process_server_telemetry(
+    vault: VaultRef,
+    cs: ConfigurationServerRef,
+    ps: ProcessServerRef,
+    principal: Reader,
+    session: ReadSession,
+    asked: AskedHistory,
+    now: Now,
+) -> TelemetryHistoryView:
+    """In steps of 5 minutes or more, the present one among them. A rebuilt machine that took over carries it on."""
+    return await service.history(session, principal, vault, cs, ps, asked, now)
+
+
+@router.get(
+    _ACROSS + "/{ps}/telemetry",
+    summary="Read the telemetry history of a process server of the vault",
+    operation_id="readVaultProcessServerTelemetry",
+    responses=errors(VaultNotFound, ProcessServerNotFound, NameAmbiguous),
+)
+async def read_vault_process_server_telemetry(
+    vault: VaultRef,
+    ps: ProcessServerRef,
+    principal: Reader,
+    session: ReadSession,
+    asked: AskedHistory,
+    now: Now,
+) -> TelemetryHistoryView:
+    """In steps of 5 minutes or more, the present one among them. A rebuilt machine that took over carries it on."""
+    return await service.history(session, principal, vault, None, ps, asked, now)
 
 
 @router.post(

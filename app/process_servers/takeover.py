@@ -10,6 +10,7 @@ from app.access.scope import vault_in_scope
 from app.core.errors import Invalid, NameInUseByAnotherHost, ProcessServerNotFound, TakeoverBlocked
 from app.core.wire import rfc3339
 from app.events.service import record
+from app.health import service as alerts
 from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts import service as hosts
@@ -20,6 +21,7 @@ from app.process_servers import queries
 from app.process_servers.rules import obstacle_to_takeover
 from app.process_servers.schemas import ProcessServerRegister, TakeoverApproval, TakeoverView
 from app.process_servers.service import find, resource_of
+from app.telemetry import queries as telemetry_queries
 from app.vocabulary import ConnectionState, EventType, ServerKind
 
 TAKEN_OVER = "taken over by a rebuilt machine"
@@ -53,6 +55,12 @@ async def approve(
         raise TakeoverBlocked(
             f"the machine of process server '{server.name}' (host {host.host_id}, {host.fqdn}) is connected; "
             "stop its agent and wait until it is shown as Disconnected"
+        )
+    if host.connection_state == ConnectionState.UNKNOWN:
+        raise TakeoverBlocked(
+            f"the machine of process server '{server.name}' (host {host.host_id}, {host.fqdn}) fell silent together "
+            "with many others and may be alive; wait until it is shown as Disconnected, or acknowledge the brake that "
+            "holds it"
         )
     if body.host_id == host.host_id:
         detail = f"host {body.host_id} has the name '{server.name}' already; it registers without an approval"
@@ -95,7 +103,7 @@ async def inherit(
     old = await host_queries.lock(session, server.host_row_id)
     obstacle = obstacle_to_takeover(
         is_inbuilt=server.kind == ServerKind.INBUILT,
-        is_connected=old.connection_state == ConnectionState.CONNECTED,
+        connection_state=ConnectionState(old.connection_state),
         until=server.takeover_until,
         only_host_id=server.takeover_host_id,
         host_id=body.host_id,
@@ -107,6 +115,7 @@ async def inherit(
     new.generation = old.generation + 1
     new.version_above_since = old.version_above_since
     await hosts.add_host(session, new)
+    await alerts.inherit(session, old, new)
     resource = resource_of(server)
     hashes = (await host_queries.credential_hashes(session, [old.id]))[old.id]
     actor = f"agent:{server.name}"
@@ -138,6 +147,7 @@ async def inherit(
     )
     hosts.record_upgrade(session, resource, EventType.PROCESS_SERVER_UPGRADED, old, body.agent_version, now)
     await host_queries.forget_unused_credentials(session, old.id)
+    await telemetry_queries.hand_on(session, old.id, new.id)
     await session.delete(old)
     await session.flush()
     await compatibility.judge(session, [new.id], now)

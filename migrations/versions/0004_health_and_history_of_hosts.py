@@ -48,9 +48,11 @@ def upgrade() -> None:
     )
     op.create_index("ix_telemetry_buckets_bucket", "telemetry_buckets", ["bucket"])
     # Plain statements, not a batch: a rebuilt table would lose the condition of its partial index.
+    op.drop_column("hosts", "telemetry")
     for metric in METRICS:
         kind = sa.Double() if metric == "cpu_percentage" else sa.BigInteger()
         op.add_column("hosts", sa.Column(metric, kind, nullable=True))
+    op.add_column("hosts", sa.Column("heartbeat_key", sa.LargeBinary(), nullable=True))
     op.add_column("hosts", sa.Column("conditions", JSON, nullable=False, server_default=sa.text("'{}'")))
     op.add_column("hosts", sa.Column("alert_due_at", sa.DateTime(timezone=True), nullable=True))
     for name in QUIET:
@@ -72,6 +74,7 @@ def downgrade() -> None:
     op.drop_index("ix_hosts_alert_due_at", "hosts")
     for column in reversed(statistics()):
         op.drop_column("hosts", column.name)
-    for name in ["history_bucket", *QUIET, "alert_due_at", "conditions", *METRICS]:
+    for name in ["history_bucket", *QUIET, "alert_due_at", "conditions", "heartbeat_key", *METRICS]:
         op.drop_column("hosts", name)
+    op.add_column("hosts", sa.Column("telemetry", JSON, nullable=True))
     op.drop_table("telemetry_buckets")

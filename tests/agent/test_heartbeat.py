@@ -1,11 +1,13 @@
 """One heartbeat after the other: every answer, and none."""
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from app.agent.clock import parse_rfc3339
 from app.agent.heartbeat import Agent, ExitReason, NotRegisteredError, Outcome, PurgedError
 from app.agent.state import DesiredState, Purge, Settings, State, StateError
 from app.agent.store import MemoryStateStore
@@ -42,6 +44,7 @@ async def test_a_heartbeat_has_the_body_of_the_contract() -> None:
             "observedGeneration": 0,
             "telemetry": {"cpuPercentage": 1.5},
             "services": {"tmansvc": "Stopped"},
+            "agentTime": "2026-11-24T12:00:00Z",
         }
     ]
 
@@ -75,9 +78,12 @@ async def test_a_lost_answer_is_asked_for_with_the_same_heartbeat_on_a_new_conne
     assert lost.outcome is Outcome.FAILED
     assert agent.acknowledged_sequence == 0
     bench.source.reading = Reading({"cpuPercentage": 99.0})
+    await bench.clock.sleep(60)
     assert (await agent.beat()).outcome is Outcome.ACKNOWLEDGED
     await agent.beat()
     bodies = bench.control_plane.bodies
+    first, again = (parse_rfc3339(body.pop("agentTime")) for body in bodies[:2])
+    assert again - first == timedelta(seconds=60), "or an outage would look like a wrong clock"
     assert bodies[0] == bodies[1]
     assert [body["sequence"] for body in bodies] == [1, 1, 2]
     assert bodies[2]["telemetry"] == {"cpuPercentage": 99.0}

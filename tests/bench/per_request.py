@@ -20,6 +20,15 @@ from tests.bench.beats import PATH
 from tests.bench.serving import port_parser, serve
 
 POOL_SIZE = 10
+COLUMNS = {
+    "cpuPercentage": "cpu_percentage",
+    "totalMemoryInBytes": "total_memory_bytes",
+    "availableMemoryInBytes": "available_memory_bytes",
+    "totalSpaceInBytes": "total_space_bytes",
+    "availableSpaceInBytes": "available_space_bytes",
+    "throughputInBytes": "throughput_bytes",
+    "throughputUploadPendingDataInBytes": "pending_bytes",
+}
 
 
 class Heartbeat(BaseModel):
@@ -86,7 +95,8 @@ def make_app(url: str) -> FastAPI:
         host.agent_version = beat.agent_version
         host.ip_addresses = beat.ip_addresses
         host.observed_generation = beat.observed_generation
-        host.telemetry = beat.telemetry
+        for member, column in COLUMNS.items():
+            setattr(host, column, beat.telemetry.get(member))
         host.services = beat.services
         await session.commit()
         return JSONResponse({"serverTime": now.isoformat(), "nextHeartbeatSeconds": 30, "generation": host.generation})

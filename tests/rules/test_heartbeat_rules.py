@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from app.heartbeats.beats import Beat, newest_of
 from app.heartbeats.rules import Order, is_duplicate_identity, next_interval_seconds, order_of
+from tests.support.heartbeats import beat_with
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def beat(boot_id: str, sequence: int) -> Beat:
-    return Beat(UUID(int=1).hex, b"digest", boot_id, sequence, "9.62.7096.1", None, None, None, 0)
+    return beat_with(UUID(int=1).hex, b"digest", sequence, boot_id)
 
 
 def test_order_of_heartbeats() -> None:

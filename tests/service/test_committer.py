@@ -4,14 +4,13 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import event, make_url
 
-from app.core import secrets
 from app.core.clock import ManualClock, SystemClock
 from app.core.db import Database
 from app.core.errors import DatabaseUnavailable, Internal, Overloaded
@@ -19,20 +18,12 @@ from app.core.migrations import upgrade
 from app.core.settings import Settings
 from app.heartbeats import committer as committer_module
 from app.heartbeats.beats import Beat
-from app.heartbeats.queries import PostgresqlWriter
+from app.heartbeats.writers import PostgresqlWriter
 from app.main import create_app
-from tests.support.muster import VERSION, Site, new_site, registration
+from tests.support.heartbeats import beat_for, beat_with, submitted
+from tests.support.muster import Site, new_site, registration
 from tests.support.postgres import PostgresServer
 from tests.support.rows import host_row
-
-
-def beat_for(registered: dict[str, Any], sequence: int, **changes: Any) -> Beat:
-    """A heartbeat as the lane hands it over."""
-    presented = secrets.parse(registered["credential"])
-    assert presented is not None
-    return Beat(presented.id.hex, presented.digest, "boot-1", sequence, VERSION, None, None, None, 1)._replace(
-        **changes
-    )
 
 
 async def fleet(site: Site, size: int) -> list[dict[str, Any]]:
@@ -126,7 +117,7 @@ async def test_heartbeats_of_one_host_in_a_batch_are_stored_as_the_newest(site: 
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
     assert [len(batch) for batch in writer.batches] == [1, 1]
     row = await host_row(database, agent)
-    assert (row.sequence, row.telemetry) == (9, {"cpuPercentage": 9.0})
+    assert (row.sequence, row.cpu_percentage) == (9, 9.0)
 
 
 async def test_the_batch_has_a_bound(database_url: str, clock: ManualClock, tmp_path: Any) -> None:
@@ -142,10 +133,7 @@ async def test_a_poisoned_heartbeat_fails_alone(site: Site, database: Database) 
     agents = await fleet(site, 10)
     writer = Watched(site)
     writer.poisoned = {666}
-    futures = [
-        site.app.state.committer.submit(beat_for(agent, 666 if number == 4 else 2))
-        for number, agent in enumerate(agents)
-    ]
+    futures = [submitted(site, beat_for(agent, 666 if number == 4 else 2)) for number, agent in enumerate(agents)]
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
     assert isinstance(outcomes[4], Internal)
     assert not [outcome for number, outcome in enumerate(outcomes) if number != 4 and isinstance(outcome, Exception)]
@@ -156,10 +144,13 @@ async def test_a_poisoned_heartbeat_fails_alone(site: Site, database: Database) 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 async def test_what_postgresql_itself_refuses_fails_alone(site: Site, database: Database) -> None:
     agents = await fleet(site, 6)
-    poison: dict[int, dict[str, Any]] = {0: {"telemetry": "{"}, 1: {"sequence": 2**63}, 2: {"services": '"\\u0000"'}}
+    poison: dict[int, dict[str, Any]] = {
+        0: {"cpu_percentage": "much"},
+        1: {"sequence": 2**63},
+        2: {"services": {"a": "\x00"}, "key": b"another"},
+    }
     futures = [
-        site.app.state.committer.submit(beat_for(agent, 2)._replace(**poison.get(number, {})))
-        for number, agent in enumerate(agents)
+        submitted(site, beat_for(agent, 2)._replace(**poison.get(number, {}))) for number, agent in enumerate(agents)
     ]
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
     assert [isinstance(outcome, Internal) for outcome in outcomes] == [True] * 3 + [False] * 3
@@ -171,7 +162,7 @@ async def test_a_first_heartbeat_that_can_not_be_settled_fails_alone(site: Site,
     server = await site.configuration_server()
     agents = [await site.process_server(server, f"ps-{number}") for number in range(5)]
     futures = [
-        site.app.state.committer.submit(beat_for(agent, 1, telemetry="{" if number == 2 else None))
+        submitted(site, beat_for(agent, 1, services={"a": object()} if number == 2 else None))
         for number, agent in enumerate(agents)
     ]
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
@@ -183,10 +174,8 @@ async def test_a_first_heartbeat_that_can_not_be_settled_fails_alone(site: Site,
 
 async def test_a_wrong_credential_fails_alone(site: Site, database: Database) -> None:
     agents = await fleet(site, 4)
-    wrong = beat_for(agents[1], 7)._replace(digest=b"x" * 32)
-    futures = [
-        site.app.state.committer.submit(beat) for beat in (beat_for(agents[0], 2), wrong, beat_for(agents[1], 2))
-    ]
+    wrong = beat_for(agents[1], 7)._replace(digest=b"x" * 32, key=b"y" * 32)
+    futures = [submitted(site, beat) for beat in (beat_for(agents[0], 2), wrong, beat_for(agents[1], 2))]
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
     assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, True, False]
     assert (await host_row(database, agents[1])).sequence == 2
@@ -198,7 +187,7 @@ async def test_two_credentials_of_one_host_in_a_batch_are_each_judged(site: Site
     issued = await site.client.post("/api/v1/vaults/contoso/configuration-servers/cs-1/passphrase")
     server["passphrase"] = issued.json()["passphrase"]
     new = (await site.agent_post("/agent/v1/process-servers/register", registration(server, "ps-0"))).json()
-    futures = [site.app.state.committer.submit(beat_for(agent, 2)) for agent in (old, new)]
+    futures = [submitted(site, beat_for(agent, 2)) for agent in (old, new)]
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert (await site.beat(old, 3)).status_code == 401
@@ -244,12 +233,12 @@ async def test_the_end_stores_and_answers_what_is_queued(
     async with new_site(database_url, clock, tmp_path, heartbeat_batch_size=4) as site:
         agents = await fleet(site, 15)
         committer = site.app.state.committer
-        futures = [committer.submit(beat_for(agent, 2)) for agent in agents]
+        futures = [submitted(site, beat_for(agent, 2)) for agent in agents]
         await committer.stop()
         assert all(future.done() and future.exception() is None for future in futures)
         assert {(await host_row(database, agent)).sequence for agent in agents} == {2}
         with pytest.raises(Overloaded):
-            committer.submit(beat_for(agents[0], 3))
+            submitted(site, beat_for(agents[0], 3))
 
 
 async def test_the_end_asks_a_database_that_is_gone_only_once(
@@ -260,7 +249,7 @@ async def test_the_end_asks_a_database_that_is_gone_only_once(
         writer = Watched(site)
         writer.failure = DatabaseUnavailable("gone")
         committer = site.app.state.committer
-        futures = [committer.submit(beat_for(agent, 2)) for agent in agents]
+        futures = [submitted(site, beat_for(agent, 2)) for agent in agents]
         await committer.stop()
         assert all(isinstance(future.exception(), DatabaseUnavailable) for future in futures)
         assert len(writer.batches) == 1
@@ -301,7 +290,7 @@ async def test_a_locked_sqlite_file_is_503_until_it_is_free(
     database_url: str, clock: ManualClock, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.core.db.SQLITE_BUSY_SECONDS", 0.05)
-    monkeypatch.setattr("app.heartbeats.queries.SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("app.heartbeats.writers.SQLITE_BUSY_SECONDS", 0.05)
     async with new_site(database_url, clock, tmp_path) as site:
         agents = await fleet(site, 2)
         with closing(sqlite3.connect(make_url(database_url).database or "", isolation_level=None)) as other:
@@ -378,8 +367,8 @@ async def test_the_hot_paths_connection_takes_what_the_urls_query_says(
     query = f"prepared_statement_cache_size=0&host={postgres.socket_folder}&port={postgres.port}"
     for url in (f"{database_url}?ssl=disable", f"postgresql+asyncpg://postgres@/{name}?{query}"):
         database = Database(url)
-        writer = PostgresqlWriter(database)
-        beat = Beat("0" * 32, b"x", "b", 1, VERSION, None, None, None, 0)
+        writer = PostgresqlWriter(database, timedelta(seconds=900))
+        beat = beat_with("0" * 32, b"x", 1)
         assert await writer.write([beat], clock.now()) == [None]
         await writer.close()
         await database.close()

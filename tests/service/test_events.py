@@ -13,7 +13,7 @@ from app.events.queries import delete_older
 from app.events.service import Resource, record
 from app.models import Event, Vault
 from app.vocabulary import EVENT_MEANINGS, EventType, ResourceKind
-from tests.support import notification_story, seed_story
+from tests.support import brake_story, notification_story, seed_story
 from tests.support.muster import Site, machine, problem, registration
 
 EVENTS = "/api/v1/vaults/contoso/events"
@@ -213,6 +213,7 @@ async def _everything_happens(site: Site) -> None:
         for sequence, boot_id in enumerate(("a", "b", "a", "b"), start=1):
             assert (await site.beat(entry, sequence, boot_id)).status_code == 200
     await site.pass_time(905)
+    await brake_story.tell(site)
     await site.client.delete(f"{base}?force=true")
     await site.client.delete("/api/v1/vaults/contoso")
 

@@ -14,8 +14,8 @@ from app.core import secrets
 from app.core.clock import ManualClock
 from app.core.db import Database
 from app.core.wire import new_id
-from app.heartbeats.beats import Beat
 from app.models import Host
+from tests.support.heartbeats import beat_with, submitted
 from tests.support.muster import VERSION, Site, new_site, registration
 from tests.support.rows import host_row
 
@@ -70,8 +70,8 @@ async def test_two_thousand_heartbeats_of_overlapping_hosts_through_two_replicas
     for number in range(BEATS):
         one = chooser.choice(issued)
         sequences[one] += 1
-        beat = Beat(one.id.hex, one.digest, "boot", sequences[one], VERSION, None, None, None, 1)
-        sent.append((one, sequences[one], pair[chooser.randrange(2)].app.state.committer.submit(beat)))
+        beat = beat_with(one.id.hex, one.digest, sequences[one])
+        sent.append((one, sequences[one], submitted(pair[chooser.randrange(2)], beat)))
         if number % 100 == 0:
             await asyncio.sleep(0)
     outcomes = await asyncio.gather(*(future for _, _, future in sent), return_exceptions=True)
@@ -93,8 +93,8 @@ async def test_first_heartbeats_of_the_same_hosts_through_both_replicas(
         random.Random(round_number).shuffle(order)
         futures = []
         for number, one in enumerate(order):
-            beat = Beat(one.id.hex, one.digest, f"boot-{round_number}", 1, VERSION, None, None, None, 1)
-            futures.append(pair[number % 2].app.state.committer.submit(beat))
+            beat = beat_with(one.id.hex, one.digest, 1, f"boot-{round_number}")
+            futures.append(submitted(pair[number % 2], beat))
         outcomes = await asyncio.gather(*futures, return_exceptions=True)
         assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == []
 

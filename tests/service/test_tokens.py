@@ -47,11 +47,21 @@ LEAST: dict[str, str] = {
     "approveVaultTakeover": OPERATOR,
     "decommissionProcessServer": OPERATOR,
     "decommissionVaultProcessServer": OPERATOR,
+    "readProcessServerTelemetry": READER,
+    "readVaultProcessServerTelemetry": READER,
+    "readConfigurationServerTelemetry": READER,
     "listSourceMachines": READER,
     "putSourceMachine": OPERATOR,
     "readSourceMachine": READER,
     "deleteSourceMachine": OPERATOR,
+    "listAlerts": READER,
+    "listConfigurationServerAlerts": READER,
+    "listProcessServerAlerts": READER,
+    "listVaultProcessServerAlerts": READER,
+    "readHealthPolicy": READER,
+    "updateHealthPolicy": OPERATOR,
     "listEvents": READER,
+    "streamEvents": READER,
     "listJobs": READER,
     "readJob": READER,
     "cancelJob": OPERATOR,
@@ -70,6 +80,9 @@ LEAST: dict[str, str] = {
     "deleteMailSubscription": OPERATOR,
     "listMailSubscriptionDeliveries": READER,
     "testMailSubscription": OPERATOR,
+    "listBrakes": READER,
+    "readBrake": READER,
+    "acknowledgeBrake": OPERATOR,
     "listReleases": READER,
     "addRelease": ADMIN,
     "withdrawRelease": ADMIN,
@@ -97,7 +110,7 @@ async def _call(client: httpx.AsyncClient, document: dict[str, Any], operation_i
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if operation["operationId"] == operation_id:
-                filled = re.sub(r"\{(token|key|job|webhook|subscription)\}", lambda _: str(uuid.uuid4()), path)
+                filled = re.sub(r"\{(token|key|job|webhook|subscription|brake)\}", lambda _: str(uuid.uuid4()), path)
                 filled = filled.replace("{", "no-").replace("}", "")
                 body = _example(document, operation) if "requestBody" in operation else None
                 return await client.request(method.upper(), filled, json=body)

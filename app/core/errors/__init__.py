@@ -55,6 +55,7 @@ from app.core.errors.conflicts import (
 )
 from app.core.errors.missing import (
     AgentPackageNotFound,
+    BrakeNotFound,
     ConfigurationServerNotFound,
     JobNotFound,
     MailSubscriptionNotFound,
@@ -70,6 +71,7 @@ from app.core.errors.missing import (
 
 __all__ = [
     "AgentPackageNotFound",
+    "BrakeNotFound",
     "ConfigurationServerNotFound",
     "Conflict",
     "CredentialRefused",

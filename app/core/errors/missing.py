@@ -38,6 +38,13 @@ class JobNotFound(NotFound):
     title = "There is no such job"
 
 
+class BrakeNotFound(NotFound):
+    """No such brake in the vault."""
+
+    code = "brake-not-found"
+    title = "There is no such brake"
+
+
 class TombstoneNotFound(NotFound):
     """No purged process server of that name, id or address."""
 
