@@ -195,7 +195,8 @@ def steps_of(host_row_id: uuid.UUID, window: Window) -> Select[Any]:
 
 async def steps(session: AsyncSession, host_row_id: uuid.UUID, window: Window) -> Sequence[Row[Any]]:
     """A host's history: the rows of `steps_of`."""
-    return (await session.execute(steps_of(host_row_id, window))).all()
+    found: Sequence[Row[Any]] = (await session.execute(steps_of(host_row_id, window))).all()
+    return found
 
 
 async def hand_on(session: AsyncSession, host_row_id: uuid.UUID, successor: uuid.UUID) -> None:

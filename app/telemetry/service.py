@@ -34,7 +34,7 @@ async def history(
 
 
 def _point(row: Row[Any], window: Window) -> dict[str, Any]:
-    step, *statistics = row
+    step, statistics = row[0], row[1:]
     metrics = {
         name: _statistics(statistics[4 * position : 4 * position + 4])
         for position, name in enumerate(METRICS_ON_THE_WIRE)

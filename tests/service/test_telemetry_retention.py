@@ -33,7 +33,7 @@ async def present(database: Database) -> tuple[int, int, int]:
         row = (
             await session.execute(select(func.count(), func.min(BUCKETS.c.bucket), func.max(BUCKETS.c.bucket)))
         ).one()
-        return tuple(row)  # type: ignore[return-value]
+        return tuple(row)
 
 
 def batches_of(monkeypatch: pytest.MonkeyPatch, size: int, before: Callable[[int], Any] | None = None) -> list[int]:

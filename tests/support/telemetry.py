@@ -47,8 +47,7 @@ async def new_hosts(database: Database, count: int) -> list[uuid.UUID]:
 
 def _statistics(row: Row[Any]) -> dict[str, Statistics]:
     return {
-        metric: tuple(getattr(row, f"{metric}_{part}") for part in ("count", "sum", "min", "max"))  # type: ignore[misc]
-        for metric in METRICS
+        metric: tuple(getattr(row, f"{metric}_{part}") for part in ("count", "sum", "min", "max")) for metric in METRICS
     }
 
 
