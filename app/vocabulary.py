@@ -26,6 +26,9 @@ HEARTBEATS_PER_TIMEOUT = 5
 TICKS_PER_TIMEOUT = 4
 """The monitor looks at least this often within one timeout."""
 
+WINDOWS_PER_TIMEOUT = 3
+"""The window in which servers fall silent at once never exceeds the timeout divided by this."""
+
 SUPPORTED_MINORS_BACK = 4
 """Support is N-4: a version whose minor is more than this below the newest release's is out of support."""
 
@@ -77,10 +80,31 @@ class Placement(StrEnum):
 
 
 class ConnectionState(StrEnum):
-    """Derived from the age of the last heartbeat; a server that never sent one is disconnected."""
+    """Derived from the age of the last heartbeat; a server that never sent one is disconnected.
+
+    `Unknown` is silent for the timeout as well, but with so many others at once that a lost link is as likely as a
+    lost server: a brake holds it there for a bounded time. It counts as neither connected nor dead.
+    """
 
     CONNECTED = "Connected"
     DISCONNECTED = "Disconnected"
+    UNKNOWN = "Unknown"
+
+
+class BrakeState(StrEnum):
+    """The life of a mass-disconnect brake."""
+
+    HOLDING = "Holding"
+    LETTING_GO = "LettingGo"
+    OVER = "Over"
+
+
+class BrakeRelease(StrEnum):
+    """Why a brake let go: its time was up, an operator acknowledged it, or none of its servers is silent any more."""
+
+    EXPIRED = "expired"
+    ACKNOWLEDGED = "acknowledged"
+    RETURNED = "returned"
 
 
 class Health(StrEnum):
@@ -115,6 +139,61 @@ class Severity(StrEnum):
     INFORMATION = "Information"
     WARNING = "Warning"
     CRITICAL = "Critical"
+
+
+class AlertCode(StrEnum):
+    """What an alert is about; each has its rule in `health.rules` and its texts in `health.causes`."""
+
+    CPU_UTILISATION = "cpu-utilisation"
+    MEMORY_USAGE = "memory-usage"
+    CACHE_FREE_SPACE = "cache-free-space"
+    REPLICATION_THROTTLED = "replication-throttled"
+    PENDING_UPLOAD = "pending-upload"
+    SERVICES_STOPPED = "services-stopped"
+    CLOCK_SKEW = "clock-skew"
+    HEARTBEAT_MISSING = "heartbeat-missing"
+    CONNECTION_UNKNOWN = "connection-unknown"
+    VERSION_ABOVE_CONFIGURATION_SERVER = "version-above-configuration-server"
+    VERSION_NOT_SUPPORTED = "version-not-supported"
+    CERTIFICATE_EXPIRING = "certificate-expiring"
+
+
+class AlertState(StrEnum):
+    """Whether an alert's condition holds now, or ended."""
+
+    FIRING = "firing"
+    CLEARED = "cleared"
+
+
+class ChannelKind(StrEnum):
+    """How notifications leave."""
+
+    WEBHOOK = "webhook"
+    MAIL = "mail"
+
+
+class DeliveryKind(StrEnum):
+    """What a delivery carries: one event, many like events of one site in one, or a test on request."""
+
+    EVENT = "event"
+    DIGEST = "digest"
+    TEST = "test"
+
+
+class DeliveryState(StrEnum):
+    """The life of a delivery; all but the first are final."""
+
+    PENDING = "Pending"
+    DELIVERED = "Delivered"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+class Component(StrEnum):
+    """What can expire on a server."""
+
+    CERTIFICATE = "certificate"
+    SUPPORT = "support"
 
 
 class ServiceState(StrEnum):
@@ -165,6 +244,8 @@ class ResourceKind(StrEnum):
     REGISTRATION_KEY = "registration-key"
     SOURCE_MACHINE = "source-machine"
     JOB = "job"
+    WEBHOOK = "webhook"
+    MAIL_SUBSCRIPTION = "mail-subscription"
 
 
 class EventType(StrEnum):
@@ -172,7 +253,10 @@ class EventType(StrEnum):
 
     VAULT_CREATED = "vault.created"
     VAULT_UPDATED = "vault.updated"
+    VAULT_HEALTH_POLICY_CHANGED = "vault.health-policy-changed"
     VAULT_DELETED = "vault.deleted"
+    VAULT_BRAKE_ENGAGED = "vault.brake-engaged"
+    VAULT_BRAKE_RELEASED = "vault.brake-released"
     REGISTRATION_KEY_CREATED = "registration-key.created"
     REGISTRATION_KEY_REVOKED = "registration-key.revoked"
     CONFIGURATION_SERVER_REGISTERED = "configuration-server.registered"
@@ -183,7 +267,11 @@ class EventType(StrEnum):
     CONFIGURATION_SERVER_UPGRADED = "configuration-server.upgraded"
     CONFIGURATION_SERVER_PASSPHRASE_CHANGED = "configuration-server.passphrase-changed"
     CONFIGURATION_SERVER_DUPLICATE_IDENTITY = "configuration-server.duplicate-identity"
+    CONFIGURATION_SERVER_ALERT_RAISED = "configuration-server.alert-raised"
+    CONFIGURATION_SERVER_ALERT_CLEARED = "configuration-server.alert-cleared"
     CONFIGURATION_SERVER_DELETED = "configuration-server.deleted"
+    CONFIGURATION_SERVER_BRAKE_ENGAGED = "configuration-server.brake-engaged"
+    CONFIGURATION_SERVER_BRAKE_RELEASED = "configuration-server.brake-released"
     PROCESS_SERVER_REGISTERED = "process-server.registered"
     PROCESS_SERVER_RE_REGISTERED = "process-server.re-registered"
     PROCESS_SERVER_UPDATED = "process-server.updated"
@@ -206,12 +294,29 @@ class EventType(StrEnum):
     SOURCE_MACHINE_MOVED = "source-machine.moved"
     SOURCE_MACHINE_DELETED = "source-machine.deleted"
     JOB_CANCELLED = "job.cancelled"
+    CONFIGURATION_SERVER_CERTIFICATE_EXPIRING = "configuration-server.certificate-expiring"
+    CONFIGURATION_SERVER_SUPPORT_ENDING = "configuration-server.support-ending"
+    PROCESS_SERVER_SUPPORT_ENDING = "process-server.support-ending"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_UPDATED = "webhook.updated"
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_SECRET_ROTATED = "webhook.secret-rotated"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_EVENTS_MISSED = "webhook.events-missed"
+    MAIL_SUBSCRIPTION_CREATED = "mail-subscription.created"
+    MAIL_SUBSCRIPTION_UPDATED = "mail-subscription.updated"
+    MAIL_SUBSCRIPTION_DELETED = "mail-subscription.deleted"
+    MAIL_SUBSCRIPTION_DISABLED = "mail-subscription.disabled"
+    MAIL_SUBSCRIPTION_EVENTS_MISSED = "mail-subscription.events-missed"
 
 
 EVENT_MEANINGS: dict[EventType, str] = {
     EventType.VAULT_CREATED: "A vault was created.",
     EventType.VAULT_UPDATED: "A vault's friendly name or location was changed.",
+    EventType.VAULT_HEALTH_POLICY_CHANGED: "An operator changed when a vault's servers have alerts.",
     EventType.VAULT_DELETED: "An empty vault was deleted.",
+    EventType.VAULT_BRAKE_ENGAGED: "A large share of a vault's servers fell silent at once; they are `Unknown` now.",
+    EventType.VAULT_BRAKE_RELEASED: "A vault's brake lets its servers go; `data.reason` says why.",
     EventType.REGISTRATION_KEY_CREATED: "A registration key for configuration servers was handed out.",
     EventType.REGISTRATION_KEY_REVOKED: "A registration key was revoked before it expired.",
     EventType.CONFIGURATION_SERVER_REGISTERED: "A configuration server registered for the first time.",
@@ -222,7 +327,13 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.CONFIGURATION_SERVER_UPGRADED: "A configuration server reports another version.",
     EventType.CONFIGURATION_SERVER_PASSPHRASE_CHANGED: "The passphrase for new process servers was replaced.",
     EventType.CONFIGURATION_SERVER_DUPLICATE_IDENTITY: "Two machines use one configuration server's identity.",
+    EventType.CONFIGURATION_SERVER_ALERT_RAISED: "An alert of a configuration server began or changed its severity.",
+    EventType.CONFIGURATION_SERVER_ALERT_CLEARED: "An alert of a configuration server ended; `data.code` says which.",
     EventType.CONFIGURATION_SERVER_DELETED: "A configuration server was deleted; `data.forced` says how.",
+    EventType.CONFIGURATION_SERVER_BRAKE_ENGAGED: "A large share of a configuration server's servers fell silent at "
+    "once; they are `Unknown` now.",
+    EventType.CONFIGURATION_SERVER_BRAKE_RELEASED: "A configuration server's brake lets its servers go; `data.reason` "
+    "says why.",
     EventType.PROCESS_SERVER_REGISTERED: "A process server registered for the first time.",
     EventType.PROCESS_SERVER_RE_REGISTERED: "A known process server registered again.",
     EventType.PROCESS_SERVER_UPDATED: "An operator changed a process server's name or maintenance.",
@@ -230,8 +341,8 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.PROCESS_SERVER_DISCONNECTED: "A process server was silent for the timeout.",
     EventType.PROCESS_SERVER_UPGRADED: "A process server reports another version.",
     EventType.PROCESS_SERVER_DUPLICATE_IDENTITY: "Two machines use one process server's identity.",
-    EventType.PROCESS_SERVER_ALERT_RAISED: "A condition began to fire on a process server; `data.code` says which.",
-    EventType.PROCESS_SERVER_ALERT_CLEARED: "A condition no longer fires on a process server; `data.code` says which.",
+    EventType.PROCESS_SERVER_ALERT_RAISED: "An alert of a process server began or changed its severity.",
+    EventType.PROCESS_SERVER_ALERT_CLEARED: "An alert of a process server ended; `data.code` says which.",
     EventType.PROCESS_SERVER_DELETED: "A process server went with its configuration server.",
     EventType.PROCESS_SERVER_DECOMMISSION_REQUESTED: "An operator asked a process server to leave in good order.",
     EventType.PROCESS_SERVER_DECOMMISSIONED: "A process server left in good order; `data.steps` says what it did.",
@@ -245,4 +356,18 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.SOURCE_MACHINE_MOVED: "A source machine uses another process server; `data` says from where to where.",
     EventType.SOURCE_MACHINE_DELETED: "A source machine is no longer protected.",
     EventType.JOB_CANCELLED: "A job was cancelled before it had done anything that can't be undone.",
+    EventType.CONFIGURATION_SERVER_CERTIFICATE_EXPIRING: "A certificate expires soon, or has.",
+    EventType.CONFIGURATION_SERVER_SUPPORT_ENDING: "Its release's support ends soon, or has.",
+    EventType.PROCESS_SERVER_SUPPORT_ENDING: "Its release's support ends soon, or has.",
+    EventType.WEBHOOK_CREATED: "A webhook was created.",
+    EventType.WEBHOOK_UPDATED: "A webhook's address, filters or state were changed.",
+    EventType.WEBHOOK_DELETED: "A webhook was deleted with its deliveries.",
+    EventType.WEBHOOK_SECRET_ROTATED: "A webhook got a new secret; `data` says until when the old one signs too.",
+    EventType.WEBHOOK_DISABLED: "A webhook was disabled: it failed for too long, or its receiver is gone.",
+    EventType.WEBHOOK_EVENTS_MISSED: "Events ended with their retention before a webhook could get them.",
+    EventType.MAIL_SUBSCRIPTION_CREATED: "A mail subscription was created.",
+    EventType.MAIL_SUBSCRIPTION_UPDATED: "A mail subscription's recipients, filters or state were changed.",
+    EventType.MAIL_SUBSCRIPTION_DELETED: "A mail subscription was deleted with its deliveries.",
+    EventType.MAIL_SUBSCRIPTION_DISABLED: "A mail subscription was disabled: its mails failed for too long.",
+    EventType.MAIL_SUBSCRIPTION_EVENTS_MISSED: "Events ended with their retention before they could be mailed.",
 }

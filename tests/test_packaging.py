@@ -34,13 +34,19 @@ from app.cli.application import build
 from app.cli.server import KEEP_ALIVE_MARGIN_SECONDS, MINIMUM_KEEP_ALIVE_SECONDS
 from app.core import errors, metrics
 from app.core.settings import CLIENT_VARIABLES, FILE_VARIABLE, PREFIX, Settings, load_settings
+from app.health.policy import WIRE_NAMES
+from app.health.rules import RULES, Rule, Unit
 from app.main import create_app
-from app.vocabulary import EVENT_MEANINGS, HEARTBEATS_PER_TIMEOUT, EventType
+from app.vocabulary import EVENT_MEANINGS, HEARTBEATS_PER_TIMEOUT, AlertCode, EventType
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = REPOSITORY / "README.md"
 LOCKS = ("requirements.lock", "requirements-dev.lock")
-EXAMPLE_VALUES = {"MUSTER_DB_PASSWORD": "0a1b2c", "MUSTER_BOOTSTRAP_ADMIN_TOKEN": "0123456789abcdef"}
+EXAMPLE_VALUES = {
+    "MUSTER_DB_PASSWORD": "0a1b2c",
+    "MUSTER_BOOTSTRAP_ADMIN_TOKEN": "0123456789abcdef",
+    "MUSTER_SECRET_KEY": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+}
 EXIT_CODES_FOR_AN_OPERATOR = {
     ExitCode.USAGE,
     ExitCode.UNUSABLE_STATE,
@@ -48,6 +54,7 @@ EXIT_CODES_FOR_AN_OPERATOR = {
     ExitCode.PURGED,
 }
 
+ALWAYS_CRITICAL = {AlertCode.HEARTBEAT_MISSING}
 SETTING_NAMES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
@@ -112,9 +119,48 @@ def _metric_table() -> str:
     for value in vars(metrics).values():
         if isinstance(value, prometheus_client.metrics.MetricWrapperBase):
             described = next(iter(value.describe()))
-            suffix = "_total" if described.type == "counter" else ""
-            rows.append((f"`{described.name}{suffix}`", described.type, described.documentation))
-    return _table("metric", "kind", "what it tells", rows=rows)
+            name = f"{described.name}_total" if described.type == "counter" else described.name
+            rows.append((f"`{name}`", described.type, _labels(value._labelnames), described.documentation))
+        elif isinstance(value, metrics.Reading):
+            rows.append((f"`{value.name}`", "gauge", _labels(value.labels), value.documentation))
+    return _table("metric", "kind", "labels", "what it tells", rows=rows)
+
+
+def _labels(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _alert_table() -> str:
+    units = {
+        Unit.PERCENT: " %",
+        Unit.PERCENT_FREE: " % free",
+        Unit.MINUTES: " min",
+        Unit.SECONDS: " s",
+        Unit.DAYS: " days left",
+    }
+
+    def threshold(rule: Rule, value: float | None) -> str:
+        if value is None:
+            return ""
+        if rule.unit is Unit.DAYS and value == 0:
+            return "expired"
+        return f"{'<' if rule.counts_down else '>'} {value:g}{units[rule.unit]}"
+
+    def end(rule: Rule) -> str:
+        return "" if rule.hysteresis is None else f"{rule.hysteresis:g}{units[rule.unit].removesuffix(' free')} behind"
+
+    rows: list[tuple[object, ...]] = [
+        (
+            f"`{rule.code}`",
+            threshold(rule, rule.warning) or ("yes" if rule.code not in ALWAYS_CRITICAL else ""),
+            threshold(rule, rule.critical) or ("yes" if rule.code in ALWAYS_CRITICAL else ""),
+            end(rule),
+            "yes" if rule.is_windowed else "",
+            ", ".join(WIRE_NAMES[field] for field in WIRE_NAMES if field in rule.adjustable),
+        )
+        for rule in RULES.values()
+    ]
+    return _table("alert", "Warning", "Critical", "ends", "must hold for the window", "a vault can change", rows=rows)
 
 
 def _exit_code_table() -> str:
@@ -128,6 +174,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": _error_table,
     "events": _event_table,
     "metrics": _metric_table,
+    "alerts": _alert_table,
     "agent exit codes": _exit_code_table,
 }
 
@@ -221,7 +268,9 @@ def _check_command(words: list[str]) -> None:
         assert rest, f"`muster {shlex.join(words)}` is not a whole command"
         assert rest[0] in command.commands, f"there is no `muster {shlex.join(words)}`"
         command = command.commands[rest.pop(0)]
-    options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    options = {"--help"} | {
+        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     for word in rest:
         if word.startswith("-"):
             assert word.split("=")[0] in options, f"`muster {shlex.join(words)}` has no option {word}"
@@ -262,7 +311,7 @@ def _arguments(instruction: str) -> list[str]:
 
 def is_pinned(image: str) -> bool:
     """Whether an image is named with a version."""
-    return re.fullmatch(r"[a-z0-9./-]+:\d[\w.-]*(@sha256:[0-9a-f]{64})?", image) is not None
+    return re.fullmatch(r"[a-z0-9./-]+:v?\d[\w.-]*(@sha256:[0-9a-f]{64})?", image) is not None
 
 
 def test_base_images_are_pinned() -> None:
@@ -449,6 +498,8 @@ def test_compose_mentions_only_volumes_networks_and_files_that_are_declared() ->
         assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= set(top["volumes"])
         assert set(service.get("secrets", [])) <= set(top["secrets"])
         assert {config["source"] for config in service.get("configs", [])} <= set(top["configs"])
+    for config in top["configs"].values():
+        assert "content" in config or (REPOSITORY / config["file"]).is_file()
 
 
 # --- the proxy -----------------------------------------------------------------------------------------------

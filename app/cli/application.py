@@ -8,11 +8,14 @@ import typer
 
 from app import __version__
 from app.cli import (
+    alerts,
+    brakes,
     capacity,
     departures,
     events,
     jobs,
     machines,
+    mail_subscriptions,
     options,
     purges,
     registration_keys,
@@ -23,6 +26,7 @@ from app.cli import (
     tokens,
     upgrades,
     vaults,
+    webhooks,
 )
 from app.cli.failures import EXIT_CODE_MEANINGS
 from app.cli.invocation import Invocation
@@ -62,8 +66,12 @@ GROUPS: Sequence[Group] = (
     ),
     Group(machines.group, "machine", None, "Source machines, the protected ones: who carries them, and their churn."),
     Group(jobs.group, "job", None, "Long-running operations: how far they are, how they ended."),
+    Group(brakes.group, "brake", None, "Sites that fell silent at once: what is held back, and letting it go."),
     Group(releases.group, "release", None, "The release catalogue, by which versions are judged."),
+    Group(alerts.group, "alert", "alerts", "What fires and what fired on the servers, and when it does."),
     Group(events.group, "event", None, "What happened, and what is happening."),
+    Group(webhooks.group, "webhook", None, "Webhooks: who is told of events over HTTP."),
+    Group(mail_subscriptions.group, "mail-subscription", None, "Mail subscriptions: who is told of events by e-mail."),
     Group(tokens.group, "token", None, "API tokens of operators and portals."),
 )
 
@@ -91,7 +99,7 @@ def _add_agent(application: typer.Typer) -> None:
         raise typer.Exit(main(context.args))
 
 
-ADDED_TO_GROUPS: Sequence[ModuleType] = (capacity, departures, telemetry)
+ADDED_TO_GROUPS: Sequence[ModuleType] = (alerts, capacity, departures, telemetry)
 """Modules that add commands to another module's group, which they do when they are imported."""
 
 COMMANDS: Sequence[Callable[[typer.Typer, str], None]] = (releases.add_comparison,)

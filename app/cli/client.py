@@ -3,6 +3,7 @@
 httpx is imported where it is first used, so that help and completion don't wait for it.
 """
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -116,6 +117,23 @@ class ApiClient:
                 raise CommandError(f"{self._url}{path} answers the same page again and again")
             cursor = following
             left = None if left is None else left - len(found)
+
+    @contextlib.contextmanager
+    def stream(
+        self, path: str, params: Mapping[str, Any], headers: Mapping[str, str], *, silence_seconds: float
+    ) -> Iterator[Iterator[bytes]]:
+        """Open an answer that goes on and on, as its pieces; UnreachableError after a silence of `silence_seconds`."""
+        given = {key: value for key, value in params.items() if value not in (None, [])}
+        limit = self._endpoint.timeout_seconds
+        timeout = (limit, max(limit, silence_seconds), limit, limit)
+        with (
+            transport.failures_explained(self._endpoint),
+            self._http.stream("GET", self._url + path, params=given, headers=dict(headers), timeout=timeout) as answer,
+        ):
+            if not answer.is_success:
+                answer.read()
+                self._accepted(answer)
+            yield answer.iter_bytes()
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, params: Mapping[str, Any] | None = None) -> Answer:
         """Create something. An answer that got lost is asked for once more under the same Idempotency-Key."""

@@ -9,7 +9,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from app.cli import options, screen
-from app.cli.client import PAGE_SIZE, ApiClient, api_path
+from app.cli.client import ApiClient, api_path
+from app.cli.event_stream import frames
 from app.cli.failures import CommandError, ExitCode, RefusedError, UsageError
 from app.cli.formatting import plain, style_of, time_given, timestamp
 from app.cli.invocation import Invocation, chosen_vault, command
@@ -18,8 +19,11 @@ from app.cli.screen import Column
 group = typer.Typer(no_args_is_help=True)
 
 LATEST = 100
-POLL_SECONDS = 2.0
 GONE = 410
+PAUSE_SECONDS = 2.0
+"""Before connecting again, unless the stream named another pause."""
+SILENCE_SECONDS = 45.0
+"""Without even a keep-alive, which comes every 15 s or so, the connection is dead."""
 
 Event = Mapping[str, Any]
 
@@ -82,11 +86,13 @@ def list_(
                 params[name] = time_given(given, f"--{name}", client.now, ahead=False)
         path = api_path("vaults", chosen_vault(client, vault), "events")
         wanted = limit if limit is not None or since is not None else LATEST
+        # Before the list, which has all up to there: what comes while it is read is followed from there on.
+        head = _last_number(_latest(client, path, {}, 1)) if follow else 0
         events = _latest(client, path, params, wanted)
         if follow:
             _print_stream(invocation, events)
             with contextlib.suppress(KeyboardInterrupt):
-                _follow(invocation, client, path, params, events)
+                _follow(invocation, client, path, params, max(head, _last_number(events)))
             return
     if invocation.as_json:
         screen.print_json(events)
@@ -103,44 +109,46 @@ def _latest(client: ApiClient, path: str, params: Mapping[str, Any], wanted: int
     return list(client.items(path, {**params, "orderBy": "-sequence"}, limit=wanted))[::-1]
 
 
-def _follow(
-    invocation: Invocation, client: ApiClient, path: str, params: Mapping[str, Any], shown: Sequence[Event]
-) -> NoReturn:
-    """Print events as they come. Outages of the control plane are waited out."""
-    start = params.get("since") or (shown[0].get("time") if shown else None)
-    walk = {
-        **params,
-        "since": start or client.now().isoformat().replace("+00:00", "Z"),
-        "orderBy": "sequence",
-    }
-    last = max((_sequence(event) for event in shown), default=0)
-    cursor: str | None = None
-    is_away = False
+def _follow(invocation: Invocation, client: ApiClient, path: str, params: Mapping[str, Any], last: int) -> NoReturn:
+    """Print the events after number `last` as they come. Outages of the control plane are waited out."""
+    wanted = {name: value for name, value in params.items() if name != "since"}
+    pause, is_away = PAUSE_SECONDS, False
     while True:
         try:
-            found, following = client.page(path, {**walk, "limit": PAGE_SIZE, "cursor": cursor})
+            with client.stream(
+                f"{path}/stream", wanted, {"Last-Event-ID": str(last)}, silence_seconds=SILENCE_SECONDS
+            ) as chunks:
+                for frame in frames(chunks):
+                    if is_away:
+                        screen.note("it answers again")
+                        is_away = False
+                    if frame.retry_milliseconds is not None:
+                        pause = frame.retry_milliseconds / 1000
+                    if frame.id is None or not frame.id.isdigit():
+                        continue  # the connection after this one tells what it was about
+                    if frame.data:
+                        _print_stream(invocation, [json.loads(frame.data)])
+                    last = int(frame.id)
         except CommandError as failure:
-            if isinstance(failure, RefusedError) and failure.status == GONE and cursor is not None:
-                screen.note("events older than the retention were skipped")
-                cursor = None
+            oldest = _oldest_kept(failure)
+            if oldest is not None and oldest > last + 1:
+                screen.note(f"events {last + 1} to {oldest - 1} were missed: their retention had ended")
+                last = oldest - 1
                 continue
             if failure.exit_code is not ExitCode.UNREACHABLE:
                 raise
             if not is_away:
                 screen.note(f"{failure.message}; waiting for it")
-            is_away, found, following = True, [], None
-        else:
-            if is_away:
-                screen.note("it answers again")
-            is_away = False
-        new = [event for event in found if _sequence(event) > last]
-        _print_stream(invocation, new)
-        last = max((last, *map(_sequence, new)))
-        if following is not None:
-            # Only full pages are left behind: the last one is asked for again, because it fills up.
-            cursor = following
-            continue
-        time.sleep(POLL_SECONDS)
+            is_away = True
+        time.sleep(pause)
+
+
+def _oldest_kept(failure: CommandError) -> int | None:
+    """The number of the oldest event there is, where the failure is that those wanted are gone."""
+    if not isinstance(failure, RefusedError) or failure.status != GONE:
+        return None
+    oldest = failure.problem.get("oldestSequence")
+    return oldest if isinstance(oldest, int) else None
 
 
 def _print_stream(invocation: Invocation, events: Iterable[Event]) -> None:
@@ -177,6 +185,7 @@ def _type(word: str) -> str:
     return word if "." in word else f"{word}."
 
 
-def _sequence(event: Event) -> int:
-    sequence = event.get("sequence")
-    return sequence if isinstance(sequence, int) else 0
+def _last_number(events: Sequence[Event]) -> int:
+    """The highest number among events."""
+    numbers = [event.get("sequence") for event in events]
+    return max((number for number in numbers if isinstance(number, int)), default=0)

@@ -18,6 +18,9 @@ _GOOD, _DOUBTFUL, _BAD = "green", "yellow", "red"
 _STYLES = {
     "Connected": _GOOD,
     "Disconnected": _BAD,
+    "Unknown": _DOUBTFUL,
+    "Holding": _BAD,
+    "LettingGo": _DOUBTFUL,
     "Healthy": _GOOD,
     "Warning": _DOUBTFUL,
     "Critical": _BAD,
@@ -38,6 +41,10 @@ _STYLES = {
     "active": _GOOD,
     "expired": _DOUBTFUL,
     "revoked": _BAD,
+    "disabled": _BAD,
+    "failing": _DOUBTFUL,
+    "Delivered": _GOOD,
+    "Pending": _DOUBTFUL,
 }
 
 

@@ -54,7 +54,8 @@ def add(
         str | None, typer.Option("--released-on", metavar="DAY", help="When it came out, e.g. 2024-07-01.")
     ] = None,
     support_ends_on: Annotated[
-        str | None, typer.Option("--support-ends-on", metavar="DAY", help="When its support ends; for information.")
+        str | None,
+        typer.Option("--support-ends-on", metavar="DAY", help="Last day of its support; notices begin 60 days before."),
     ] = None,
     requires_security_update: Annotated[
         bool, typer.Option("--requires-security-update", help="It has a known hole: who runs it is told to update.")

@@ -1,9 +1,11 @@
 """The control plane's own commands: serve, migrate, settings, admin-token. They need no API."""
 
+import contextlib
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -37,10 +39,7 @@ def serve(
     """Serve the API. Migrates the embedded database and makes the first admin token when there is none."""
     import asyncio
 
-    import uvicorn
-
     from app.core.settings import MigrateAtStart, unknown_variables
-    from app.heartbeats.protocol import HeartbeatProtocol
 
     given = {
         "host": host,
@@ -70,8 +69,26 @@ def serve(
     if token is not None:
         print(f"Admin token, shown this once and kept in {_keep(settings, token)}:\n\n    {token}\n")
     sys.stdout.flush()
-    if settings.workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="muster-metrics-")
+    with _shared_metrics(settings.workers):
+        _run(settings)
+
+
+@contextlib.contextmanager
+def _shared_metrics(workers: int) -> Iterator[None]:
+    """A folder in which several workers keep their metrics while they serve."""
+    if workers == 1 or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="muster-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
+
+
+def _run(settings: "Settings") -> None:
+    import uvicorn
+
+    from app.heartbeats.protocol import HeartbeatProtocol
+
     uvicorn.run(
         "app.main:served",
         factory=True,

@@ -124,6 +124,7 @@ def _alerts(server: View, now: datetime | None) -> list[Section]:
                 ("Since", age(alert.get("since"), now)),
                 ("Value", plain(alert.get("value"))),
                 ("Threshold", plain(alert.get("threshold"))),
+                ("Muted", "yes" if alert.get("muted") is True else NOTHING),
                 ("Possible causes", plain(alert.get("possibleCauses"))),
                 ("Do", plain(alert.get("recommendedAction"))),
             ],

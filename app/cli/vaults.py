@@ -70,6 +70,7 @@ def show(invocation: Invocation, vault: options.VaultArgument = None) -> None:
         ("Id", plain(found.get("id"))),
         ("Friendly name", plain(found.get("friendlyName"))),
         ("Location", plain(found.get("location"))),
+        ("Health", plain(found.get("health"))),
         ("Configuration servers", plain(found.get("configurationServerCount"))),
         ("Process servers", plain(found.get("processServerCount"))),
         ("Created", age(found.get("createdAt"), now)),

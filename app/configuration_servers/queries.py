@@ -2,14 +2,16 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.scope import named
 from app.core.pagination import PageRequest, choose_order, fetch_page
-from app.models import ConfigurationServer, Host, ProcessServer, SourceMachine
+from app.health.queries import worst
+from app.models import Alert, ConfigurationServer, Host, ProcessServer, SourceMachine
 from app.vocabulary import ServerKind
 
 ORDERS: dict[str, Sequence[Any]] = {
@@ -44,6 +46,19 @@ async def read(session: AsyncSession, vault_id: uuid.UUID, ref: str) -> Any:
     return (await session.execute(statement)).one_or_none()
 
 
+async def read_with_health(session: AsyncSession, vault_id: uuid.UUID, ref: str, now: datetime) -> Any:
+    """As `read`, and the health of its site."""
+    statement = _READ.add_columns(_health(now).label("site_health")).where(
+        ConfigurationServer.vault_id == vault_id, named(ConfigurationServer.id, ConfigurationServer.name, ref)
+    )
+    return (await session.execute(statement)).one_or_none()
+
+
+def _health(now: datetime) -> ColumnElement[str]:
+    """The worst of what fires on a configuration server and its process servers."""
+    return worst(Alert.configuration_server_id == ConfigurationServer.id, ConfigurationServer, now)
+
+
 async def lock(session: AsyncSession, vault_id: uuid.UUID, ref: str) -> ConfigurationServer | None:
     """A configuration server by name or id, locked."""
     statement = (
@@ -67,13 +82,14 @@ async def list_servers(
     health: str | None,
     versions: Sequence[str] | None,
     q: str | None,
+    now: datetime,
 ) -> tuple[Sequence[Any], str | None]:
-    """One page of a vault's configuration servers."""
-    statement = _READ.where(ConfigurationServer.vault_id == vault_id)
+    """One page of a vault's configuration servers, each with the health of its site."""
+    statement = _READ.add_columns(_health(now).label("site_health")).where(ConfigurationServer.vault_id == vault_id)
     if connection_state is not None:
         statement = statement.where(Host.connection_state == connection_state)
     if health is not None:
-        statement = statement.where(Host.health == health)
+        statement = statement.where(_health(now) == health)
     if versions is not None:
         statement = statement.where(Host.agent_version.in_(versions))
     if q:

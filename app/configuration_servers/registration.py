@@ -13,6 +13,7 @@ from app.configuration_servers.service import resource_of
 from app.core import secrets
 from app.core.errors import Conflict, HostRegisteredElsewhere, NameInUseByAnotherHost, RegistrationKeyRefused
 from app.events.service import Resource, record
+from app.health import service as alerts
 from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts import service as hosts
@@ -81,6 +82,7 @@ async def _register(
         if passphrase is None:
             raise Conflict(f"host {body.host_id} was removed while it registered; register again")
         host, server = await _register_first(session, vault, body, passphrase, gate)
+        await alerts.await_first_heartbeat(session, host, now, gate.settings.heartbeat_timeout_seconds)
     await key_queries.note_use(session, key.id, now)
     return ConfigurationServerRegistered(
         id=server.id,

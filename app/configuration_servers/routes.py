@@ -34,7 +34,6 @@ from app.core.errors import (
 )
 from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
-from app.core.settings import Timeout
 from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
 from app.telemetry.schemas import AskedHistory, TelemetryHistoryView
@@ -94,7 +93,6 @@ async def list_configuration_servers(
     session: ReadSession,
     paging: Paging,
     now: Now,
-    timeout: Timeout,
     order_by: Annotated[
         str, Query(alias="orderBy", description="`name` or `createdAt`; `-` in front reverses.")
     ] = "name",
@@ -117,7 +115,6 @@ async def list_configuration_servers(
         version_status=version_status,
         q=q,
         now=now,
-        timeout_seconds=timeout,
     )
 
 
@@ -133,11 +130,10 @@ async def read_configuration_server(
     principal: Reader,
     session: ReadSession,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ConfigurationServerView:
     """By name or id."""
-    return tagged(response, await service.read(session, principal, vault, cs, now, timeout))
+    return tagged(response, await service.read(session, principal, vault, cs, now))
 
 
 @router.get(
@@ -172,11 +168,10 @@ async def update_configuration_server(
     session: WriteSession,
     precondition: IfMatch,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ConfigurationServerView:
     """Fields left out stay as they are."""
-    view = await service.update(session, principal, vault, cs, body, precondition, now, timeout)
+    view = await service.update(session, principal, vault, cs, body, precondition, now)
     return tagged(response, view)
 
 

@@ -23,6 +23,9 @@ from app.core.pagination import PageRequest
 from app.core.preconditions import Precondition
 from app.core.wire import Page
 from app.events.service import Resource, record
+from app.health import queries as health_queries
+from app.health import service as alerts
+from app.health.views import configuration_server_errors
 from app.hosts import queries as host_queries
 from app.hosts.views import Judgement, host_members
 from app.models import ConfigurationServer, Host, ProcessServer, Tombstone, Vault
@@ -41,9 +44,18 @@ def _missing(vault: Vault, ref: str) -> ConfigurationServerNotFound:
     return ConfigurationServerNotFound(f"vault '{vault.name}' has no configuration server '{ref}'")
 
 
-async def judgement(session: AsyncSession, now: datetime, timeout_seconds: float) -> Judgement:
+async def judgement(session: AsyncSession, now: datetime) -> Judgement:
     """What server views are judged by."""
-    return Judgement(now, await version_queries.catalogue(session), timeout_seconds)
+    return Judgement(now, await version_queries.catalogue(session))
+
+
+async def find(session: AsyncSession, vault: Vault, ref: str) -> ConfigurationServer:
+    """The configuration server called `ref`. Raises ConfigurationServerNotFound."""
+    row = await queries.read(session, vault.id, ref)
+    if row is None:
+        raise _missing(vault, ref)
+    found: ConfigurationServer = row.ConfigurationServer
+    return found
 
 
 async def read(
@@ -52,14 +64,14 @@ async def read(
     vault_ref: str,
     ref: str,
     now: datetime,
-    timeout_seconds: float,
 ) -> ConfigurationServerView:
     """One configuration server. Raises VaultNotFound or ConfigurationServerNotFound."""
     vault = await vault_in_scope(session, principal, vault_ref)
-    row = await queries.read(session, vault.id, ref)
+    row = await queries.read_with_health(session, vault.id, ref, now)
     if row is None:
         raise _missing(vault, ref)
-    return view_of(vault, *row, judgement=await judgement(session, now, timeout_seconds))
+    firing = await health_queries.firing_on(session, [row.Host.id], now)
+    return view_of(vault, *row, judgement=await judgement(session, now), firing=firing)
 
 
 async def history(
@@ -85,11 +97,10 @@ async def list_servers(
     version_status: VersionStatus | None,
     q: str | None,
     now: datetime,
-    timeout_seconds: float,
 ) -> Page[ConfigurationServerView]:
     """A vault's configuration servers."""
     vault = await vault_in_scope(session, principal, vault_ref)
-    judged = await judgement(session, now, timeout_seconds)
+    judged = await judgement(session, now)
     rows, cursor = await queries.list_servers(
         session,
         vault.id,
@@ -99,8 +110,10 @@ async def list_servers(
         health=health,
         versions=await versions_with_status(session, vault.id, judged, version_status),
         q=q,
+        now=now,
     )
-    items = [view_of(vault, *row, judgement=judged) for row in rows]
+    firing = await health_queries.firing_on(session, [row.Host.id for row in rows], now)
+    items = [view_of(vault, *row, judgement=judged, firing=firing) for row in rows]
     return Page[ConfigurationServerView](items=items, next_cursor=cursor)
 
 
@@ -125,7 +138,6 @@ async def update(
     body: ConfigurationServerUpdate,
     precondition: Precondition,
     now: datetime,
-    timeout_seconds: float,
 ) -> ConfigurationServerView:
     """Change what `body` names. Raises PreconditionFailed when the caller saw another revision."""
     vault = await vault_in_scope(session, principal, vault_ref)
@@ -148,7 +160,7 @@ async def update(
             data={"friendlyName": body.friendly_name},
         )
         await session.flush()
-    return await read(session, principal, vault.name, server.name, now, timeout_seconds)
+    return await read(session, principal, vault.name, server.name, now)
 
 
 async def replace_passphrase(
@@ -273,6 +285,7 @@ async def _remove(session: AsyncSession, server: ConfigurationServer, actor: str
     await session.flush()
     await session.delete(server)
     await session.flush()
+    await alerts.forget(session, list(hosts), now)
     for host in hosts.values():
         await host_queries.forget_unused_credentials(session, host.id)
         await session.delete(host)
@@ -309,10 +322,13 @@ def view_of(
     host: Host,
     process_server_count: int,
     source_machine_count: int,
+    health: str,
     *,
     judgement: Judgement,
+    firing: health_queries.Firing,
 ) -> ConfigurationServerView:
-    """The wire form of the rows."""
+    """The wire form of the rows. `health` is that of the whole site, `firing` what fires on each host."""
+    health_errors = configuration_server_errors(firing.get(host.id, []), host, judgement.now)
     return ConfigurationServerView(
         id=server.id,
         name=server.name,
@@ -324,5 +340,5 @@ def view_of(
         created_at=server.created_at,
         updated_at=server.updated_at,
         revision=server.revision,
-        **host_members(host, judgement, host.agent_version),
+        **host_members(host, judgement, health, health_errors),
     )

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.brakes.holding import Silent
 from app.connection.rules import Gap, bucket_of
 from app.events.service import Resource
+from app.health.rules import HEALTH_WHEN_SILENT
 from app.models import ConfigurationServer, Host, MonitorWatermark, Outage, ProcessServer
-from app.vocabulary import ConnectionState, Health, ResourceKind
+from app.vocabulary import ConnectionState, ResourceKind
 
 WATERMARK_ID = 1
 
@@ -70,18 +72,25 @@ async def bring_back_from_future(session: AsyncSession, now: datetime) -> int:
     result: Any = await session.execute(
         update(Host)
         .where(Host.last_heartbeat_at > now)
-        .values(last_heartbeat_at=now, last_heartbeat_bucket=bucket_of(now))
+        # Without a quiet range the next heartbeat is judged in full: what it holds may have begun in the future too.
+        .values(
+            last_heartbeat_at=now,
+            last_heartbeat_bucket=bucket_of(now),
+            connection_changed_at=case((Host.connection_changed_at > now, now), else_=Host.connection_changed_at),
+            quiet_cpu_low=None,
+        )
     )
     return int(result.rowcount)
 
 
-async def disconnect_silent(session: AsyncSession, silent_since: datetime, now: datetime, limit: int) -> Sequence[Any]:
-    """Mark up to `limit` silent hosts disconnected. Returns id and last heartbeat of each.
+async def lock_silent(session: AsyncSession, silent_since: datetime, limit: int) -> list[Silent]:
+    """Up to `limit` connected hosts that are silent, by rising id, locked.
 
-    The conditions are checked again by the UPDATE: a heartbeat that commits in between wins.
+    One whose heartbeat is being written at this moment is passed over: it is not silent.
     """
-    candidates = (
-        select(Host.id)
+    statement = (
+        select(Host.id, Host.vault_id, ProcessServer.configuration_server_id)
+        .outerjoin(ProcessServer, ProcessServer.host_row_id == Host.id)
         .where(
             Host.connection_state == ConnectionState.CONNECTED.value,
             Host.last_heartbeat_bucket <= bucket_of(silent_since),
@@ -89,23 +98,41 @@ async def disconnect_silent(session: AsyncSession, silent_since: datetime, now: 
         )
         .order_by(Host.id)
         .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True)
+        .with_for_update(key_share=True, skip_locked=True, of=Host)
     )
-    ids = (await session.execute(candidates)).scalars().all()
-    if not ids:
-        return []
+    return [Silent(*row) for row in await session.execute(statement)]
+
+
+async def mark(
+    session: AsyncSession,
+    host_row_ids: Sequence[uuid.UUID],
+    was: ConnectionState,
+    becomes: ConnectionState,
+    now: datetime,
+    *,
+    silent_since: datetime | None = None,
+    brake_id: uuid.UUID | None = None,
+) -> Sequence[Any]:
+    """Give silent hosts another connection state. Returns id and last heartbeat of each that has it now.
+
+    The state they have, and that they are silent where that is not settled yet, are checked again by the UPDATE: a
+    heartbeat that commits in between wins.
+    """
+    values: dict[str, Any] = {
+        "connection_state": becomes.value,
+        "connection_changed_at": now,
+        "health": HEALTH_WHEN_SILENT[becomes].value,
+        "alert_due_at": None,
+    }
+    if brake_id is not None:
+        values["brake_id"] = brake_id
+    conditions = [Host.id.in_(host_row_ids), Host.connection_state == was.value]
+    if silent_since is not None:
+        conditions.append(Host.last_heartbeat_at <= silent_since)
     statement = (
         update(Host)
-        .where(
-            Host.id.in_(ids),
-            Host.connection_state == ConnectionState.CONNECTED.value,
-            Host.last_heartbeat_at <= silent_since,
-        )
-        .values(
-            connection_state=ConnectionState.DISCONNECTED.value,
-            connection_changed_at=now,
-            health=Health.CRITICAL.value,
-        )
+        .where(*conditions)
+        .values(**values)
         .returning(Host.id, Host.last_heartbeat_at)
         .execution_options(synchronize_session=False)
     )

@@ -1,4 +1,4 @@
-"""The outermost layers: request ids, body limit, the log line and the net for unhandled faults.
+"""The outer layers: request ids, body limit, the log line and the net for unhandled faults.
 
 Plain ASGI: BaseHTTPMiddleware would cost more than the rest of a request.
 """
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import TooLarge
 from app.core.metrics import HTTP_REQUESTS, HTTP_SECONDS
 from app.core.problems import METHODS, problem_response, unhandled
+from app.core.tracing import annotate
 from app.core.wire import new_id
 
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -43,6 +44,7 @@ class RequestContext:
             return
         request_id = request_id_for(Headers(scope=scope).get(REQUEST_ID_HEADER))
         scope.setdefault("state", {})["request_id"] = request_id
+        annotate("muster.request_id", request_id)
         status = 0
         started = time.perf_counter()
 

@@ -9,6 +9,8 @@ import structlog
 
 from app.core.clock import Clock
 from app.core.errors import Unavailable
+from app.core.metrics import BACKGROUND_FAILURES, BACKGROUND_LAST_SUCCESS
+from app.core.tracing import span
 
 log = structlog.get_logger("muster.background")
 
@@ -27,19 +29,26 @@ class BackgroundTask:
     async def run_once(self) -> None:
         """One tick, as the loop does it; never raises but when cancelled."""
         try:
-            await self._tick()
+            with span(f"task {self.name}"):
+                await self._tick()
         except Unavailable as error:
+            BACKGROUND_FAILURES.labels(self.name).inc()
             self.last_error = error.detail
             log.warning("background task waits for the database", task=self.name, error=error.detail)
         except Exception as error:
+            BACKGROUND_FAILURES.labels(self.name).inc()
             self.last_error = f"{type(error).__name__}: {error}"
             log.error("background task failed", task=self.name, exc_info=error)
         else:
             self.last_success = self._clock.now()
             self.last_error = None
+            BACKGROUND_LAST_SUCCESS.labels(self.name).set(self.last_success.timestamp())
 
     async def run(self) -> None:
         """Tick until cancelled."""
+        # What has not failed yet is 0, and what has not succeeded yet is as old as the process.
+        BACKGROUND_FAILURES.labels(self.name)
+        BACKGROUND_LAST_SUCCESS.labels(self.name).set(self._clock.now().timestamp())
         while True:
             await self.run_once()
             await asyncio.sleep(self.interval_seconds)

@@ -5,8 +5,9 @@ separate sessions, so that on SQLite every write starts with BEGIN IMMEDIATE (a 
 and writes later could lose its update) while reads never wait for the writer.
 
 Row locks are FOR NO KEY UPDATE: they keep writers apart, but not the foreign-key checks of other rows.
-Lock order, to keep deadlocks out: vault, configuration server, process server, host (several of a kind by
-rising id), the host's telemetry buckets, and last of all the event counters, which are taken just before the commit.
+Lock order, to keep deadlocks out: the monitor's watermark, vault, configuration server, process server, brake, host
+(several of a kind by rising id), the host's telemetry buckets, notification channel, delivery, and last of all the
+event counters, which are taken just before the commit.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ from app.core.errors import Conflict, DatabaseUnavailable, MusterError
 from app.core.settings import SQLITE_DRIVER
 
 SQLITE_BUSY_SECONDS = 10
+SQLITE_POOL_SIZE = 5
+SQLITE_POOL_OVERFLOW = 10
 POSTGRESQL_STATEMENT_TIMEOUT_MS = 30_000
 POSTGRESQL_LOCK_TIMEOUT_MS = 10_000
 RETRY_AFTER_SECONDS = "5"
@@ -73,8 +76,12 @@ class Database:
         self.is_sqlite = self.url.drivername == SQLITE_DRIVER
         self.write_gate = asyncio.Lock()
         """SQLite has one writer: queueing for it here is fair, its own busy loop is not. Unused on PostgreSQL."""
+        self.session_info: dict[Any, Any] = {}
+        """What each write session has in its `info` from the start."""
         self.engine = self._make_engine(pool_size)
-        self._writes = async_sessionmaker(self.engine, expire_on_commit=False)
+        self.connection_limit = SQLITE_POOL_SIZE + SQLITE_POOL_OVERFLOW if self.is_sqlite else pool_size
+        """Connections that the pool opens at the most."""
+        self._writes = async_sessionmaker(self.engine, expire_on_commit=False, info=self.session_info)
         self._reads = async_sessionmaker(
             self.engine.execution_options(**{_READ_ONLY: True}), expire_on_commit=False, autoflush=False
         )
@@ -98,7 +105,13 @@ class Database:
                     },
                 },
             )
-        engine = create_async_engine(self.url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+        engine = create_async_engine(
+            self.url,
+            pool_size=SQLITE_POOL_SIZE,
+            max_overflow=SQLITE_POOL_OVERFLOW,
+            hide_parameters=True,
+            connect_args={"timeout": SQLITE_BUSY_SECONDS},
+        )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine

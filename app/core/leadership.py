@@ -18,7 +18,7 @@ log = structlog.get_logger("muster.leadership")
 
 # The server ends the connection of a leader whose host is gone, and the lock with it, within half a minute; the
 # system's default is more than two hours without a leader.
-_KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
+KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
 
 
 class Leadership:
@@ -39,7 +39,7 @@ class Leadership:
                 connect_args={
                     "timeout": 5,
                     "command_timeout": 5,
-                    "server_settings": {"application_name": f"muster {name} leader", **_KEEPALIVES},
+                    "server_settings": {"application_name": f"muster {name} leader", **KEEPALIVES},
                 },
             )
         )

@@ -8,11 +8,13 @@ from typing import Any
 import structlog
 
 from app.core.settings import LogFormat, LogLevel
+from app.core.tracing import into_log
 
 _SECRET_KEYS = re.compile(r"passphrase|credential|secret|token$|authorization|registration_?key$", re.IGNORECASE)
 _SECRETS = re.compile(
     r"\b[0-9a-f]{32}\.[A-Za-z0-9_-]{20,}"  # id.secret
-    r"|\b[a-z2-7]{4}(?:-[a-z2-7]{4}){7}\b",  # a passphrase
+    r"|\b[a-z2-7]{4}(?:-[a-z2-7]{4}){7}\b"  # a passphrase
+    r"|\bwhsec_[A-Za-z0-9+/=_-]+",  # a webhook's secret
     re.IGNORECASE,
 )
 REDACTED = "[redacted]"
@@ -29,9 +31,14 @@ def _is_secret(key: Any, value: Any) -> bool:
     return value is not None and isinstance(key, str) and _SECRET_KEYS.search(key) is not None
 
 
+def without_secrets(text: str) -> str:
+    """`text` without anything that is shaped like a secret, for what others have written."""
+    return _SECRETS.sub(REDACTED, text)
+
+
 def _redacted(value: Any) -> Any:
     if isinstance(value, str):
-        return _SECRETS.sub(REDACTED, value)
+        return without_secrets(value)
     if isinstance(value, dict):
         return {key: REDACTED if _is_secret(key, inner) else _redacted(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -43,6 +50,7 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
     """Send structlog's and the standard library's records through one formatter to standard error."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        into_log,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

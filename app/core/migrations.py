@@ -1,7 +1,9 @@
 """Bringing a database to this version's schema, and telling whether it is there."""
 
 import asyncio
+import contextlib
 import functools
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.db import Database, translated_errors
 from app.core.errors import DatabaseUnavailable
@@ -20,6 +23,10 @@ ADVISORY_LOCK = 0x6D75_7374_6572  # "muster"
 LOCK_TIMEOUT = "30s"
 SQLITE_TURNS = 6
 STATEMENT_TIMEOUT = "15min"
+
+
+class MigrationBroken(Exception):
+    """A migration would leave the database without its integrity; nothing was changed."""
 
 
 def configuration() -> Config:
@@ -94,13 +101,39 @@ async def _run(database: Database, step: Any) -> None:
     for turn in range(1, turns + 1):
         try:
             with translated_errors():
-                async with database.exclusive(), database.engine.begin() as connection:
+                async with database.exclusive(), _prepared(database) as connection:
                     await connection.run_sync(within)
         except DatabaseUnavailable:
             if turn == turns:
                 raise
         else:
             return
+
+
+@contextlib.asynccontextmanager
+async def _prepared(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A transaction that may make tables anew.
+
+    On SQLite that means dropping them, and with foreign keys on the drop would delete what refers to their rows; the
+    switch works outside of transactions only. They are checked before the commit.
+    """
+    if not database.is_sqlite:
+        async with database.engine.begin() as connection:
+            yield connection
+        return
+    async with database.engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.execute("PRAGMA foreign_keys = OFF")
+        try:
+            async with connection.begin():
+                yield connection
+                broken = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).all()
+                if broken:
+                    raise MigrationBroken(
+                        f"rows refer to what is not there (table, row, table it refers to): {broken[:5]}"
+                    )
+        finally:
+            await driver.execute("PRAGMA foreign_keys = ON")
 
 
 def upgrade_blocking(url: str) -> None:

@@ -4,19 +4,21 @@ The environment wins over the file, the file over the default. Every field's des
 documentation that `muster settings` and the README print.
 """
 
+import importlib.util
 import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from dotenv import dotenv_values
-from fastapi import Depends, Request
+from fastapi import Request
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.vocabulary import HEARTBEATS_PER_TIMEOUT, TICKS_PER_TIMEOUT
+from app.core.setting_types import MailAddress, Network, Networks, SecretKeys, SmtpTls, networks_in, parts
+from app.vocabulary import HEARTBEATS_PER_TIMEOUT, TICKS_PER_TIMEOUT, WINDOWS_PER_TIMEOUT
 
 PREFIX = "MUSTER_"
 FILE_VARIABLE = "MUSTER_SETTINGS_FILE"
@@ -121,12 +123,88 @@ class Settings(BaseSettings):
         default=5,
         description="Seconds between two looks for silent servers; never more than a quarter of the timeout.",
     )
+    brake_share_percentage: float = Field(
+        default=55,
+        gt=0,
+        le=100,
+        description="Share of a configuration server's or a vault's connected servers, in percent, that must fall "
+        "silent at once for them to become `Unknown` with one alert.",
+    )
+    brake_minimum_servers: int = Field(
+        default=3,
+        ge=1,
+        le=1_000_000,
+        description="Servers that must fall silent at once for that, whatever their share; above the fleet's size it "
+        "never happens.",
+    )
+    brake_window_seconds: Seconds = Field(
+        default=300,
+        description="Seconds within which silence is at once; at least the heartbeat interval, and never more than a "
+        "third of the timeout.",
+    )
+    brake_hold_seconds: Seconds = Field(
+        default=900, description="Seconds after which such servers are let go to `Disconnected` at the latest."
+    )
+    brake_releases_per_minute: float = Field(
+        default=20,
+        gt=0,
+        le=100_000,
+        description="Servers of one configuration server or vault that become `Disconnected` in a minute then.",
+    )
     alert_window_seconds: Seconds = Field(
         default=900, description="Seconds a condition must hold before it is an alert."
     )
-    event_retention_days: int = Field(default=90, ge=1, le=3_650, description="Days after which events are deleted.")
     telemetry_retention_days: int = Field(
         default=7, ge=1, le=90, description="Days after which telemetry history is deleted."
+    )
+    event_retention_days: int = Field(
+        default=90, ge=1, le=3_650, description="Days after which events and past alerts are deleted."
+    )
+    secret_key: SecretKeys = Field(
+        default=None,
+        description="Key that webhook secrets are encrypted with: 32 random bytes in URL-safe base64, the same in all "
+        "replicas. Several, separated by commas, while one replaces another: the first encrypts, all decrypt. "
+        "Default: the file `secret-key` in the data folder, made when it is first needed.",
+    )
+    webhook_allowed_networks: Networks = Field(
+        default="",
+        description="Comma-separated networks such as `10.20.0.0/16` that webhooks may reach though they are private.",
+    )
+    webhook_allow_http: bool = Field(default=False, description="Let webhooks have `http://` addresses.")
+    webhook_timeout_seconds: float = Field(
+        default=10, gt=0, le=50, description="Seconds that one attempt to deliver to a webhook may take."
+    )
+    smtp_host: str = Field(default="", description="Mail server; without one there are no mail subscriptions.")
+    smtp_port: int = Field(default=587, ge=1, le=65_535, description="TCP port of the mail server.")
+    smtp_tls: SmtpTls = Field(
+        default=SmtpTls.STARTTLS, description="`starttls`, `tls` (from the first byte, usually port 465) or `none`."
+    )
+    smtp_username: str = Field(default="", description="User to log in to the mail server as; empty for no login.")
+    smtp_password: SecretStr | None = Field(default=None, description="Password of that user.")
+    smtp_from: MailAddress = Field(default="", description="Sender of mails, as in `muster@example.com`.")
+    digest_window_seconds: float = Field(
+        default=10,
+        ge=0,
+        le=600,
+        description="Seconds in which events are gathered before they are sent, so that a storm becomes one digest.",
+    )
+    digest_threshold: int = Field(
+        default=10,
+        ge=0,
+        le=1_000,
+        description="Like events of one site in that time that become a digest instead of single messages; 0: never.",
+    )
+    delivery_retry_hours: float = Field(
+        default=24, gt=0, le=168, description="Hours in which a failed delivery is tried again."
+    )
+    delivery_retention_days: int = Field(
+        default=14, ge=1, le=3_650, description="Days after which ended deliveries leave the delivery log."
+    )
+    notification_failure_days: float = Field(
+        default=5,
+        gt=0,
+        le=365,
+        description="Days without a success after which a failing webhook or mail subscription is disabled.",
     )
     idempotency_retention_hours: int = Field(
         default=24,
@@ -152,6 +230,15 @@ class Settings(BaseSettings):
     shutdown_seconds: Seconds = Field(default=8, description="Seconds that open requests may take after SIGTERM.")
     log_format: LogFormat = Field(default=LogFormat.CONSOLE, description="`console` or `json`.")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="`debug`, `info`, `warning` or `error`.")
+    metrics_vault_limit: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="Vaults with a label of their own in `/metrics`, the oldest; the rest are summed as `other`.",
+    )
+    tracing: bool = Field(
+        default=False, description="Send OpenTelemetry traces to where the `OTEL_EXPORTER_OTLP_*` variables say."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -192,6 +279,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        if self.smtp_host and not self.smtp_from:
+            raise ValueError("MUSTER_SMTP_HOST needs MUSTER_SMTP_FROM, the sender of mails")
+        if bool(self.smtp_username) != bool(self.smtp_password and self.smtp_password.get_secret_value()):
+            raise ValueError("MUSTER_SMTP_USERNAME and MUSTER_SMTP_PASSWORD go together")
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("MUSTER_TLS_CERTIFICATE_FILE and MUSTER_TLS_KEY_FILE go together")
         if self.workers > 1 and self.is_sqlite:
@@ -199,6 +290,8 @@ class Settings(BaseSettings):
                 f"MUSTER_WORKERS is {self.workers}, but the embedded SQLite serves one process; "
                 "set MUSTER_DATABASE_URL to PostgreSQL or MUSTER_WORKERS to 1"
             )
+        if self.tracing and not _can_trace():
+            raise ValueError("MUSTER_TRACING needs packages that are not installed: pip install 'muster[tracing]'")
         return self
 
     @property
@@ -207,6 +300,11 @@ class Settings(BaseSettings):
         if self.database_url:
             return self.database_url
         return f"{SQLITE_DRIVER}:///{(self.data_dir / DATABASE_FILE).absolute()}"
+
+    @property
+    def database_name(self) -> str:
+        """The database's name; of the embedded one, its file's."""
+        return Path(make_url(self.resolved_database_url).database or "").name
 
     @property
     def is_sqlite(self) -> bool:
@@ -224,11 +322,27 @@ class Settings(BaseSettings):
         return min(self.heartbeat_interval_seconds, self.heartbeat_timeout_seconds / HEARTBEATS_PER_TIMEOUT)
 
     @property
+    def effective_brake_window_seconds(self) -> float:
+        """The brake's window: a site's servers are all in it, and each of them has missed three heartbeats at least."""
+        window = max(self.brake_window_seconds, self.effective_interval_seconds)
+        return min(window, self.heartbeat_timeout_seconds / WINDOWS_PER_TIMEOUT)
+
+    @property
     def migrates_at_start(self) -> bool:
         """Whether `muster serve` migrates before it serves."""
         if self.migrate_at_start is MigrateAtStart.AUTO:
             return self.is_sqlite
         return self.migrate_at_start is MigrateAtStart.ALWAYS
+
+    @property
+    def secret_keys(self) -> list[str]:
+        """The keys of `secret_key`, the one that encrypts first; empty when there is none."""
+        return parts(self.secret_key.get_secret_value()) if self.secret_key else []
+
+    @property
+    def allowed_networks(self) -> list[Network]:
+        """The networks of `webhook_allowed_networks`."""
+        return networks_in(self.webhook_allowed_networks)
 
     def masked(self, name: str) -> str:
         """The value of the setting `name` as text, without secrets."""
@@ -242,6 +356,13 @@ class Settings(BaseSettings):
         if any(key.upper() == f"{PREFIX}{name.upper()}" for key in os.environ):
             return "environment"
         return "file" if name in self.model_fields_set else "default"
+
+
+def _can_trace() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def load_settings() -> Settings:
@@ -291,7 +412,12 @@ def _explain(problem: Any) -> str:
     if not problem["loc"]:
         return str(message)
     name = f"{PREFIX}{problem['loc'][0]}".upper()
-    secret = name in {"MUSTER_BOOTSTRAP_ADMIN_TOKEN", "MUSTER_DATABASE_URL"}
+    secret = name in {
+        "MUSTER_BOOTSTRAP_ADMIN_TOKEN",
+        "MUSTER_DATABASE_URL",
+        "MUSTER_SECRET_KEY",
+        "MUSTER_SMTP_PASSWORD",
+    }
     value = "" if secret else f" is '{problem['input']}':"
     return f"{name}{value} {message[0].lower()}{message[1:]}"
 
@@ -300,11 +426,3 @@ def settings_of(request: Request) -> Settings:
     """The application's settings."""
     settings: Settings = request.app.state.settings
     return settings
-
-
-def _timeout(request: Request) -> float:
-    return settings_of(request).heartbeat_timeout_seconds
-
-
-Timeout = Annotated[float, Depends(_timeout)]
-"""Seconds of silence after which a server is disconnected."""

@@ -44,19 +44,28 @@ class Facts(NamedTuple):
     has_target: bool
     other_jobs: int
     """Jobs on it that have not ended, but for its decommission."""
+    is_configuration_server_unknown: bool = False
+    is_unknown: bool = False
+    """Silent together with many others and held by a brake: not connected, and not to be purged either."""
 
 
 def blockers_of(facts: Facts) -> list[Blocker]:
     """Everything that stands against a decommission, in the order of `BlockerCode`; empty when nothing does."""
     found: list[Blocker] = []
     if not facts.is_configuration_server_connected:
+        state = "of unknown connection" if facts.is_configuration_server_unknown else "disconnected"
         detail = (
-            f"configuration server '{facts.configuration_server}' is disconnected; bring it back first, "
+            f"configuration server '{facts.configuration_server}' is {state}; bring it back first, "
             f"or purge '{facts.name}' once that is disconnected too"
         )
         found.append(Blocker(BlockerCode.CONFIGURATION_SERVER_NOT_CONNECTED, detail))
     if not facts.is_connected:
-        detail = f"'{facts.name}' is disconnected, so nobody can uninstall it in good order; purge it instead"
+        detail = (
+            f"'{facts.name}' is of unknown connection: it fell silent together with many others; wait until it is back "
+            "or Disconnected"
+            if facts.is_unknown
+            else f"'{facts.name}' is disconnected, so nobody can uninstall it in good order; purge it instead"
+        )
         found.append(Blocker(BlockerCode.NOT_CONNECTED, detail))
     if facts.machines and not facts.has_target:
         detail = f"{facts.machines} source machine(s) use '{facts.name}'; name a process server for them in switchTo"

@@ -14,6 +14,7 @@ from app.decommission import queries
 from app.decommission.rules import Blocker, BlockerCode, Facts, blockers_of
 from app.decommission.schemas import DecommissionRequest, Goodbye, GoodbyeView, StepStatus, UninstallStep
 from app.events.service import record
+from app.health import service as alerts
 from app.hosts import queries as host_queries
 from app.hosts.identity import identify
 from app.hosts.tombstones import Removal, entomb, purged
@@ -173,6 +174,8 @@ async def _examine(
         machines=machines,
         has_target=target is not None,
         other_jobs=len(open_jobs) - len(own_jobs),
+        is_configuration_server_unknown=site.connection_state == ConnectionState.UNKNOWN,
+        is_unknown=not is_proved_alive and host.connection_state == ConnectionState.UNKNOWN,
     )
     return _Leaving(server, host, target, machines, own_jobs, facts)
 
@@ -284,6 +287,7 @@ async def _remove(
             "machinesMoved": moved,
         },
     )
+    await alerts.forget(session, [host.id], now)
     await session.flush()
     await session.delete(server)
     await session.flush()

@@ -4,10 +4,22 @@ import uuid
 from typing import Any
 
 from pydantic import Field
+from sqlalchemy import Row
 
 from app.core.wire import EXAMPLE_ID, EXAMPLE_TIME, Moment, WireOut, with_example
 from app.models import Event
 from app.vocabulary import ResourceKind, Severity
+
+EXAMPLE_EVENT = {
+    "sequence": 812,
+    "time": EXAMPLE_TIME,
+    "type": "process-server.disconnected",
+    "severity": "Critical",
+    "resource": {"kind": "process-server", "name": "ps-ams-01", "id": EXAMPLE_ID},
+    "actor": "monitor",
+    "message": "no heartbeat from process server ps-ams-01 for 900 s",
+    "data": {"lastHeartbeat": "2026-11-24T11:45:00.000Z"},
+}
 
 
 class EventResource(WireOut):
@@ -21,18 +33,7 @@ class EventResource(WireOut):
 class EventView(WireOut):
     """One fact of a vault's record."""
 
-    model_config = with_example(
-        {
-            "sequence": 812,
-            "time": EXAMPLE_TIME,
-            "type": "process-server.disconnected",
-            "severity": "Critical",
-            "resource": {"kind": "process-server", "name": "ps-ams-01", "id": EXAMPLE_ID},
-            "actor": "monitor",
-            "message": "no heartbeat from process server ps-ams-01 for 900 s",
-            "data": {"lastHeartbeat": "2026-11-24T11:45:00.000Z"},
-        }
-    )
+    model_config = with_example(EXAMPLE_EVENT)
 
     sequence: int = Field(description="Rises by one with each event of the vault.")
     time: Moment
@@ -44,8 +45,8 @@ class EventView(WireOut):
     data: dict[str, Any]
 
 
-def view_of(event: Event) -> EventView:
-    """The wire form of a row."""
+def view_of(event: Event | Row[Any]) -> EventView:
+    """The wire form of an event, or of a row with its columns."""
     return EventView(
         sequence=event.sequence,
         time=event.time,

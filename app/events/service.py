@@ -1,17 +1,22 @@
 """Recording events: noted during a transaction, numbered and written just before it commits."""
 
+import functools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.db import before_commit
+from app.core.db import after_commit, before_commit
+from app.core.errors import CursorExpired, Invalid
 from app.events import queries
+from app.events.rules import is_expired
 from app.vocabulary import EventType, ResourceKind, Severity
 
 _PENDING = "pending_events"
+ON_COMMIT = "events_committed"
+"""In a session's `info`: what to call with the vaults that have new events, once they are durable."""
 MONITOR = "monitor"
 AGENT = "agent"
 
@@ -22,6 +27,21 @@ class Resource(NamedTuple):
     kind: ResourceKind
     id: uuid.UUID
     name: str
+
+
+class Start(NamedTuple):
+    """Where a client wants to resume: after the event with this number, which it gave in this place."""
+
+    after: int
+    pointer: str
+    """JSON pointer of the parameter, for the refusal."""
+
+
+class Place(NamedTuple):
+    """Where a stream begins: after `position`; `head` is the last number at that moment."""
+
+    position: int
+    head: int
 
 
 class Fact(NamedTuple):
@@ -62,6 +82,36 @@ def record(
     pending.append(fact)
 
 
+async def place_of(session: AsyncSession, vault_id: uuid.UUID, start: Start | None) -> Place:
+    """Where a stream begins; without a start, at the present end.
+
+    Raises Invalid for a number that was never handed out, CursorExpired where events after it were deleted.
+    """
+    last, oldest_kept = await queries.counter(session, vault_id)
+    if start is None:
+        return Place(last, last)
+    if start.after > last:
+        detail = (
+            f"{start.after} is above the last event's number, {last}; give the number of the last event that arrived"
+        )
+        raise Invalid(
+            f"{start.pointer}: {detail}, 0 for all that are kept, or none for new ones",
+            [{"pointer": start.pointer, "detail": detail}],
+        )
+    if is_expired(start.after, oldest_kept):
+        raise expired(start.after, oldest_kept)
+    return Place(start.after, last)
+
+
+def expired(after: int, oldest_kept: int) -> CursorExpired:
+    """The error for a client that wants what follows number `after`, some of which was deleted."""
+    return CursorExpired(
+        f"events {after + 1} to {oldest_kept - 1} are no longer kept; resume after {oldest_kept - 1} to have all that "
+        "are, or without a number for new ones",
+        oldestSequence=oldest_kept,
+    )
+
+
 async def _write(session: AsyncSession) -> None:
     facts: Sequence[Fact] = session.info.pop(_PENDING, [])
     by_vault: dict[uuid.UUID, list[Fact]] = {}
@@ -91,3 +141,7 @@ async def _write(session: AsyncSession) -> None:
                 for position, fact in enumerate(of_vault)
             ],
         )
+    await queries.announce(session, sorted(by_vault))
+    notice: Callable[[Collection[uuid.UUID]], None] | None = session.info.get(ON_COMMIT)
+    if notice is not None:
+        after_commit(session, functools.partial(notice, tuple(by_vault)))

@@ -1,1 +1,1 @@
-"""Health: the worst alert that is firing."""
+"""Health: rules as data, conditions that hold for a while, the alerts that come of them."""

@@ -32,7 +32,9 @@ from app.core.metrics import (
     HEARTBEATS_REFUSED,
 )
 from app.core.settings import Settings
+from app.core.tracing import span
 from app.core.wire import rfc3339
+from app.health.service import terms_of
 from app.heartbeats.beats import Accepted, Beat, Outcome, newest_of
 from app.heartbeats.schemas import DesiredState
 from app.heartbeats.service import desired_states, settle
@@ -81,6 +83,7 @@ class Committer:
         self._writers = tuple(writers)
         self._idle = list(writers)
         self._clock = clock
+        self._terms = terms_of(settings)
         self._queue_size = settings.heartbeat_queue_size
         self._batch_size = settings.heartbeat_batch_size
         self._waiting: list[_Waiting] = []
@@ -125,7 +128,8 @@ class Committer:
 
     async def _carry(self, batch: Sequence[_Waiting], writer: Writer) -> None:
         try:
-            await self._commit(batch, writer)
+            with span("heartbeat batch", heartbeats=len(batch)):
+                await self._commit(batch, writer)
         except Exception as error:
             log.error("a batch of heartbeats failed", size=len(batch), exc_info=error)
             _fail(batch, Internal("the heartbeat could not be stored; the log has the reason"))
@@ -177,7 +181,7 @@ class Committer:
         """Those that are more than numbers: together, or one by one when one of them can't be stored."""
         try:
             async with self._database.write() as session:
-                return await settle(session, beats, now)
+                return await settle(session, beats, now, self._terms)
         except Unavailable:
             raise
         except Exception as error:

@@ -13,11 +13,13 @@ from app.core import secrets
 from app.core.errors import CredentialRefused, Purged
 from app.core.wire import rfc3339
 from app.events.service import record
+from app.health import service as health
+from app.health.readings import UNKNOWN
+from app.health.service import Sighting, Terms
 from app.heartbeats import queries
 from app.heartbeats.beats import Accepted, Beat, Outcome
 from app.heartbeats.rules import Order, is_duplicate_identity, order_of
 from app.heartbeats.schemas import ActionWanted, DesiredState, MaintenanceWanted
-from app.heartbeats.statements import READINGS
 from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts.identity import identify, refused
@@ -29,7 +31,7 @@ from app.process_servers.rules import is_in_maintenance
 from app.telemetry.queries import accumulate
 from app.telemetry.rules import Sample
 from app.versions.rules import Version
-from app.vocabulary import ConnectionState, EventType, Health, JobType, ResourceKind, Severity
+from app.vocabulary import ConnectionState, EventType, JobType, ResourceKind, Severity
 
 _CONNECTED = {
     ResourceKind.CONFIGURATION_SERVER: EventType.CONFIGURATION_SERVER_CONNECTED,
@@ -55,10 +57,11 @@ class _Change:
         self.data = data
 
 
-async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) -> list[Outcome]:
+async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime, terms: Terms) -> list[Outcome]:
     """Decide each heartbeat that the hot path left over; the outcomes are in the order of `beats`.
 
-    Transitions write their events in this transaction. A refused heartbeat fails alone.
+    Transitions write their events in this transaction. A refused heartbeat fails alone. Conditions are judged by
+    `terms`.
     """
     ids = sorted({beat.host_row_id for beat in beats})
     known = await queries.configuration_server_versions(session, ids)
@@ -69,6 +72,7 @@ async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) ->
     changes: dict[uuid.UUID, list[_Change]] = {}
     outcomes: list[Outcome] = []
     observing: list[uuid.UUID] = []
+    sightings: list[Sighting] = []
     counted: dict[uuid.UUID, Beat] = {}
     for beat in beats:
         host = hosts.get(beat.host_row_id)
@@ -80,6 +84,7 @@ async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) ->
             if beat.observed_generation != host.observed_generation:
                 observing.append(host.id)
             order = order_of(beat.boot_id, beat.sequence, host.boot_id, host.sequence)
+            sightings.append(_sighting(host, beat, order, now))
             changes.setdefault(host.id, []).extend(_apply(host, beat, order, now, keeps_version=keeps_version))
             if order in {Order.NEWER, Order.OTHER_BOOT}:
                 counted[host.id] = beat
@@ -92,6 +97,7 @@ async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime) ->
             for change in changes[affected.host_row_id]:
                 _record(session, affected, change, now)
         await compatibility.judge(session, [*noteworthy, *family], now)
+    await health.observe(session, sightings, now, terms)
     await _count(session, counted, now)
     if observing:
         await _take_up_decommissions(session, [hosts[host_id] for host_id in observing], now)
@@ -139,6 +145,18 @@ def _version_of(beat: Beat) -> str:
     return str(Version.parse(beat.agent_version))
 
 
+def _sighting(host: Host, beat: Beat, order: Order, now: datetime) -> Sighting:
+    """A heartbeat as health is judged by it; taken before it is put into the host's row."""
+    skew = beat.clock_skew_seconds(now)
+    return Sighting(
+        host=host,
+        heard_before=host.last_heartbeat_at,
+        was_connected=host.connection_state == ConnectionState.CONNECTED,
+        is_late=order is Order.STALE,
+        skew=UNKNOWN if skew is None else skew,
+    )
+
+
 def _apply(host: Host, beat: Beat, order: Order, now: datetime, *, keeps_version: bool) -> list[_Change]:
     """Put a heartbeat into its host's row. Returns what is worth an event."""
     changes: list[_Change] = []
@@ -163,11 +181,11 @@ def _apply(host: Host, beat: Beat, order: Order, now: datetime, *, keeps_version
                 Severity.INFORMATION,
                 silentSeconds=silent,
                 sequence=beat.sequence,
+                **_was_unknown(host),
             )
         )
         host.connection_state = ConnectionState.CONNECTED.value
         host.connection_changed_at = now
-        host.health = Health.HEALTHY.value
     # A late heartbeat is a sign of life all the same.
     host.last_heartbeat_at = now
     host.last_heartbeat_bucket = bucket_of(now)
@@ -192,13 +210,16 @@ def _apply(host: Host, beat: Beat, order: Order, now: datetime, *, keeps_version
     host.services = beat.services
     if beat.ip_addresses is not None:
         host.ip_addresses = beat.ip_addresses
-    for reading in READINGS:
-        setattr(host, f"quiet_{reading}_low", -2.0)
-        setattr(host, f"quiet_{reading}_high", 1e300)
     # Last of all: whatever above changed what it stands for has set it to NULL.
     if not keeps_version or host.agent_version == _version_of(beat):
         host.heartbeat_key = beat.key
     return changes
+
+
+def _was_unknown(host: Host) -> dict[str, str]:
+    """What the event of a return says of a server that a brake held: no event told that it was gone."""
+    is_held = host.connection_state == ConnectionState.UNKNOWN
+    return {"previousState": host.connection_state, "brake": str(host.brake_id)} if is_held else {}
 
 
 def _record(session: AsyncSession, affected: Affected, change: _Change, now: datetime) -> None:

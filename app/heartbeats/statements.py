@@ -2,25 +2,21 @@
 
 `UPDATE`: heartbeats that change nothing but numbers. A row is updated only where the id and the key match (the key
 stands for credential, boot, version, services and whatever else is no number), the server is connected, the sequence
-rises, every reading stays in its quiet range (`health.rules`), and the host's history bucket is the present one.
+rises, every reading stays in its quiet range (`health.conditions`) without a gap in what is pending, and the host's
+history bucket is the present one.
 `ROLL`: the same for the first heartbeat of a new bucket, which moves the filled one to `telemetry_buckets`.
 Whatever matches neither changes nothing and is settled by `service.settle`.
 
 This is the one place where the two databases differ in SQL.
 """
 
+from app.health.readings import NEVER, UNKNOWN, Reading
 from app.models import METRICS
 from app.telemetry.queries import STATISTICS, merge_assignments, sample_assignments
 
-READINGS = ("cpu", "memory", "space", "upload", "skew")
-UNKNOWN = -1.0
-"""A reading that can't be made: no heartbeat said what it takes."""
-UPLOAD_NEVER = 1e9
-"""Minutes to upload what is pending while nothing is uploaded."""
-
 
 def _readings(now: str, kind: str) -> str:
-    """The readings that alerts look at, as columns; the formulas are those of `health.rules`, number by number."""
+    """The readings that alerts look at, as columns; the formulas are those of `health.readings`, number by number."""
 
     def used(matter: str) -> str:
         taken, total = kind.format(f"total_{matter}_bytes - available_{matter}_bytes"), f"total_{matter}_bytes"
@@ -28,28 +24,30 @@ def _readings(now: str, kind: str) -> str:
 
     upload = (
         "CASE WHEN pending_bytes = 0 THEN 0.0"
-        f" WHEN throughput_bytes = 0 AND pending_bytes > 0 THEN {UPLOAD_NEVER}"
+        f" WHEN throughput_bytes = 0 AND pending_bytes > 0 THEN {NEVER}"
         f" ELSE {kind.format('pending_bytes')} / {kind.format('throughput_bytes')} / 60.0 END"
     )
     return ",\n           ".join(
         f"COALESCE({formula}, {UNKNOWN}) AS {reading}"
         for reading, formula in zip(
-            READINGS,
+            Reading,
             ("cpu_percentage", used("memory"), used("space"), upload, f"ABS({now} - agent_time)"),
             strict=True,
         )
     )
 
 
-def _is_plain(host: str) -> str:
+def _is_plain(host: str, close: str) -> str:
+    """`close` is the moment since when a heartbeat before is no further away than the heartbeat timeout."""
     quiet = "".join(
         f"\n  AND beat.{reading} > {host}.quiet_{reading}_low AND beat.{reading} <= {host}.quiet_{reading}_high"
-        for reading in READINGS
+        for reading in Reading
     )
     return f"""{host}.id = beat.id
   AND {host}.heartbeat_key = beat.heartbeat_key
   AND {host}.sequence < beat.sequence
-  AND {host}.connection_state || '' = 'Connected'{quiet}"""
+  AND {host}.connection_state || '' = 'Connected'
+  AND ({host}.alert_due_at IS NULL OR {host}.last_heartbeat_at >= {close}){quiet}"""
 
 
 def _latest(beat: str) -> str:
@@ -69,7 +67,8 @@ _KEPT = f"host_row_id, bucket, {', '.join(STATISTICS)}"
 _HAS_VALUES = f"{' + '.join(f'{metric}_count' for metric in METRICS)} > 0"
 
 _PG_COLUMNS = f"hex, heartbeat_key, sequence, {', '.join(METRICS)}, agent_time"
-# $1 to $11 are the heartbeats' columns, $12 the moment, $13 its bucket, $14 the moment as Unix time.
+# $1 to $11 are the heartbeats' columns, $12 the moment, $13 its bucket, $14 the moment as Unix time, $15 the moment
+# less the heartbeat timeout.
 # OFFSET 0 keeps each reading from being worked out once per comparison.
 _PG_BEATS = f"""(
     SELECT *, hex::uuid AS id,
@@ -89,7 +88,7 @@ SET sequence = beat.sequence,
     last_heartbeat_at = $12::timestamptz{_latest("beat")},
     {sample_assignments("h", "beat.{metric}")}
 FROM {_PG_BEATS}
-WHERE {_is_plain("h")}
+WHERE {_is_plain("h", "$15::timestamptz")}
   AND h.history_bucket = $13::bigint
   AND h.last_heartbeat_bucket = $13::bigint
 RETURNING beat.position, h.generation
@@ -99,7 +98,7 @@ POSTGRESQL_ROLL = f"""
 WITH due AS (
     SELECT beat.*, h.history_bucket, {", ".join(f"h.{name}" for name in STATISTICS)}
     FROM {_PG_BEATS}
-    JOIN hosts AS h ON {_is_plain("h")}
+    JOIN hosts AS h ON {_is_plain("h", "$15::timestamptz")}
     WHERE h.history_bucket <> $13::bigint
     ORDER BY h.id
     FOR NO KEY UPDATE OF h
@@ -131,7 +130,7 @@ POSTGRESQL_PLAN = {
 }
 
 _LITE_FIELDS = ["id", "heartbeat_key", "sequence", *METRICS, "agent_time"]
-# ?1 is the batch as JSON, ?2 the moment, ?3 its bucket, ?4 the moment as Unix time.
+# ?1 is the batch as JSON, ?2 the moment, ?3 its bucket, ?4 the moment as Unix time, ?5 the moment less the timeout.
 _LITE_BEATS = f"""(
     SELECT *,
            {_readings("?4", "CAST({} AS REAL)")}
@@ -152,7 +151,7 @@ SET sequence = beat.sequence,
     last_heartbeat_at = ?2{_latest("beat")},
     {sample_assignments("hosts", "beat.{metric}")}
 FROM {_LITE_BEATS}
-WHERE {_for_sqlite(_is_plain("hosts"))}
+WHERE {_for_sqlite(_is_plain("hosts", "?5"))}
   AND hosts.history_bucket = ?3
   AND +hosts.last_heartbeat_bucket = ?3
 RETURNING hosts.id, hosts.generation
@@ -162,7 +161,7 @@ SQLITE_KEEP = f"""
 INSERT INTO telemetry_buckets ({_KEPT})
 SELECT hosts.id, hosts.history_bucket, {", ".join(f"hosts.{name}" for name in STATISTICS)}
 FROM {_LITE_BEATS}
-JOIN hosts ON {_for_sqlite(_is_plain("hosts"))}
+JOIN hosts ON {_for_sqlite(_is_plain("hosts", "?5"))}
 WHERE hosts.history_bucket <> ?3 AND {_HAS_VALUES}
 ON CONFLICT (host_row_id, bucket) DO UPDATE
 SET {merge_assignments("telemetry_buckets", "excluded")}
@@ -175,7 +174,7 @@ SET sequence = beat.sequence,
     last_heartbeat_bucket = ?3,
     history_bucket = ?3{_latest("beat")}{_first("beat")}
 FROM {_LITE_BEATS}
-WHERE {_for_sqlite(_is_plain("hosts"))}
+WHERE {_for_sqlite(_is_plain("hosts", "?5"))}
   AND hosts.history_bucket <> ?3
 RETURNING hosts.id, hosts.generation
 """

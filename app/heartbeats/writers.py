@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import asyncpg
@@ -38,17 +38,21 @@ class Writer(Protocol):
         """Let the connection go."""
 
 
-def writers_for(database: Database) -> list[Writer]:
-    """The writers for a database: SQLite has one at a time, PostgreSQL commits side by side."""
+def writers_for(database: Database, timeout: timedelta) -> list[Writer]:
+    """The writers for a database: SQLite has one at a time, PostgreSQL commits side by side.
+
+    `timeout` is the heartbeat timeout.
+    """
     if database.is_sqlite:
-        return [SqliteWriter(database)]
-    return [PostgresqlWriter(database) for _ in range(POSTGRESQL_WRITERS)]
+        return [SqliteWriter(database, timeout)]
+    return [PostgresqlWriter(database, timeout) for _ in range(POSTGRESQL_WRITERS)]
 
 
 class PostgresqlWriter:
     """A connection of its own and two prepared statements."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, timeout: timedelta) -> None:
+        self._timeout = timeout
         # What the engine makes of the URL's query (`ssl`, `host` of a socket) holds for this connection too.
         _, arguments = database.engine.dialect.create_connect_args(database.url)
         self._arguments = {name: value for name, value in arguments.items() if name not in _OF_THE_ENGINE}
@@ -81,7 +85,7 @@ class PostgresqlWriter:
         generations: list[int | None] = [None] * len(beats)
         try:
             update, roll = await self._prepared()
-            moment = (now, bucket_of(now), now.timestamp())
+            moment = (now, bucket_of(now), now.timestamp(), now - self._timeout)
             for position, generation in await update.fetch(*_columns(beats), *moment):
                 generations[position - 1] = generation
             left_over = [at for at, generation in enumerate(generations) if generation is None]
@@ -111,8 +115,9 @@ class PostgresqlWriter:
 class SqliteWriter:
     """A connection of its own in a thread of its own."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, timeout: timedelta) -> None:
         self._database = database
+        self._timeout = timeout
         self._thread = ThreadPoolExecutor(1, "heartbeats")
         self._connection: sqlite3.Connection | None = None
 
@@ -127,7 +132,7 @@ class SqliteWriter:
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                rows = _update(connection, beats, now)
+                rows = _update(connection, beats, now, self._timeout)
                 connection.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
@@ -169,8 +174,10 @@ def _columns(beats: Sequence[Beat]) -> list[tuple[Any, ...]]:
 _SENT = tuple(Beat._fields.index(name) for name in ("host", "key", "sequence", *NUMBERS))
 
 
-def _update(connection: sqlite3.Connection, beats: Sequence[Beat], now: datetime) -> list[tuple[str, int]]:
-    moment = (now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"), bucket_of(now), now.timestamp())
+def _update(
+    connection: sqlite3.Connection, beats: Sequence[Beat], now: datetime, timeout: timedelta
+) -> list[tuple[str, int]]:
+    moment = (_as_text(now), bucket_of(now), now.timestamp(), _as_text(now - timeout))
     rows = connection.execute(statements.SQLITE_UPDATE, (_as_json(beats), *moment)).fetchall()
     if len(rows) < len(beats):
         known = {row[0] for row in rows}
@@ -178,6 +185,10 @@ def _update(connection: sqlite3.Connection, beats: Sequence[Beat], now: datetime
         connection.execute(statements.SQLITE_KEEP, left_over)
         rows += connection.execute(statements.SQLITE_ROLL, left_over).fetchall()
     return rows
+
+
+def _as_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _as_json(beats: Sequence[Beat]) -> str:

@@ -1,7 +1,7 @@
 """The mark of process servers whose version is above their configuration server's (rule 1 of versions).
 
-The mark is `hosts.version_above_since`. Whoever changes a version, or brings a server back, judges it in the same
-transaction, so the mark, the stored health and the events never disagree:
+The mark is `hosts.version_above_since`, and an alert. Whoever changes a version, or brings a server back, judges it in
+the same transaction, so the mark, the alert, the stored health and the events never disagree:
 
 - A process server's version changes under the lock of its host, and the configuration server's is read after it.
 - A configuration server's version changes under the locks of the server and of all its process servers' hosts.
@@ -12,15 +12,17 @@ So of two changes at once one sees what the other left.
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.events.service import MONITOR, Resource, record
-from app.health.rules import VERSION_ABOVE, health_of, version_alerts
+from app.health import queries as health_queries
+from app.health.findings import version_above
+from app.health.raising import end, put, refresh
 from app.hosts import queries
-from app.models import Host, ProcessServer
+from app.models import Host
 from app.versions.rules import Version, is_compatible
-from app.vocabulary import ConnectionState, EventType, Health, ResourceKind, Severity
+from app.vocabulary import AlertCode
 
 
 async def judge(session: AsyncSession, host_row_ids: Sequence[uuid.UUID], now: datetime) -> None:
@@ -28,52 +30,26 @@ async def judge(session: AsyncSession, host_row_ids: Sequence[uuid.UUID], now: d
 
     One event per transition. Hosts of configuration servers are left as they are.
     """
-    for row in await queries.with_configuration_server_version(session, sorted(host_row_ids)):
+    rows = await queries.with_configuration_server_version(session, sorted(host_row_ids))
+    concerned = [row for row in rows if _is_above(row) or row.Host.version_above_since is not None]
+    ids = [row.Host.id for row in concerned]
+    servers = await health_queries.process_servers_on(session, ids, now) if ids else {}
+    firing = await health_queries.open_alerts(session, ids) if ids else {}
+    for row in concerned:
         host: Host = row.Host
-        is_above = not is_compatible(Version.parse(host.agent_version), Version.parse(row.configuration_server_version))
-        if is_above != (host.version_above_since is not None):
-            host.version_above_since = now if is_above else None
-            _record(
-                session,
-                row.ProcessServer,
-                host,
-                row.configuration_server,
-                row.configuration_server_version,
-                is_above,
-                now,
-            )
-        if host.connection_state == ConnectionState.CONNECTED:
-            host.health = health_of(
-                version_alerts(host.agent_version, row.configuration_server_version, host.version_above_since)
-            ).value
+        server = servers[host.id]
+        since = host.version_above_since
+        found = version_above(
+            since or now, host.agent_version, row.configuration_server, row.configuration_server_version
+        )
+        if _is_above(row):
+            put(session, firing, server, found, now, is_told=since is None)
+            host.version_above_since = found.since
         else:
-            host.health = Health.CRITICAL.value
+            end(session, firing, server, AlertCode.VERSION_ABOVE_CONFIGURATION_SERVER, now, details=found.details)
+            host.version_above_since = None
+    await refresh(session, [row.Host for row in rows])
 
 
-def _record(
-    session: AsyncSession,
-    server: ProcessServer,
-    host: Host,
-    configuration_server: str,
-    version: str,
-    is_above: bool,
-    now: datetime,
-) -> None:
-    is_or_not = "is above" if is_above else "is no longer above"
-    record(
-        session,
-        server.vault_id,
-        now,
-        EventType.PROCESS_SERVER_ALERT_RAISED if is_above else EventType.PROCESS_SERVER_ALERT_CLEARED,
-        Resource(ResourceKind.PROCESS_SERVER, server.id, server.name),
-        actor=MONITOR,
-        message=f"version {host.agent_version} of process server {server.name} {is_or_not} version {version} of "
-        f"configuration server {configuration_server}",
-        severity=Severity.WARNING if is_above else Severity.INFORMATION,
-        data={
-            "code": VERSION_ABOVE,
-            "severity": Severity.WARNING.value,
-            "agentVersion": host.agent_version,
-            "configurationServerVersion": version,
-        },
-    )
+def _is_above(row: Any) -> bool:
+    return not is_compatible(Version.parse(row.Host.agent_version), Version.parse(row.configuration_server_version))

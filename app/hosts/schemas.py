@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, field_validator
 
 from app.core.wire import EXAMPLE_TIME, MAX_LIST_ITEMS, Bytes, Moment, Name, Port, Text, WireIn, WireOut
+from app.health.schemas import HealthErrorView
 from app.versions.rules import Version
-from app.vocabulary import DEFAULT_DATA_TRANSFER_PORT, ConnectionState, Health, OsType, Severity, VersionStatus
+from app.vocabulary import DEFAULT_DATA_TRANSFER_PORT, ConnectionState, Health, OsType, VersionStatus
 
 MAX_FQDN_LENGTH = 255
 
@@ -117,18 +118,6 @@ class Registered(WireOut):
     heartbeat: HeartbeatTerms
     notices: list[Notice]
     is_new: bool = Field(exclude=True, description="Whether the answer is 201 rather than 200.")
-
-
-class HealthErrorView(WireOut):
-    """An alert that is firing."""
-
-    code: str
-    severity: Severity
-    since: Moment | None
-    value: float | None
-    threshold: float | None
-    possible_causes: list[str]
-    recommended_action: str
 
 
 class TelemetryView(WireOut):

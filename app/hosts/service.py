@@ -109,14 +109,18 @@ def refuse_clone(host: Host, body: HostRegister) -> None:
     """Raises DuplicateIdentity when another machine with this host id is alive.
 
     A host id is a file on disk; a cloned disk brings it along. The instance id (machine id or BIOS UUID) tells
-    the two apart. While the known machine is silent, the newcomer is taken for the same one on new hardware.
+    the two apart. While the known machine is silent, the newcomer is taken for the same one on new hardware. One that
+    fell silent together with its whole site may be alive: the newcomer has to wait until it is called disconnected.
     """
-    if (
-        body.instance_id
-        and host.instance_id
-        and body.instance_id != host.instance_id
-        and host.connection_state == ConnectionState.CONNECTED
-    ):
+    if not body.instance_id or not host.instance_id or body.instance_id == host.instance_id:
+        return
+    if host.connection_state == ConnectionState.UNKNOWN:
+        raise DuplicateIdentity(
+            f"host id {body.host_id} belongs to {host.fqdn}, which runs on another machine (instance "
+            f"{host.instance_id}) and fell silent together with many others, so it may be alive; wait until it is "
+            "Disconnected, or have an operator acknowledge the brake that holds it"
+        )
+    if host.connection_state == ConnectionState.CONNECTED:
         raise DuplicateIdentity(
             f"host id {body.host_id} belongs to {host.fqdn}, which is connected and runs on another machine "
             f"(instance {host.instance_id}); if this is a clone, delete the agent's state folder on it and register "

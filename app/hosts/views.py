@@ -3,19 +3,18 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from app.health.rules import Alert, alerts_of, version_alerts
-from app.hosts.schemas import HealthErrorView, TelemetryView
+from app.health.schemas import HealthErrorView
+from app.hosts.schemas import TelemetryView
 from app.models import Host
 from app.versions.rules import CatalogueEntry, Version, newest, status_of
-from app.vocabulary import ConnectionState, VersionStatus
+from app.vocabulary import VersionStatus
 
 
 class Judgement(NamedTuple):
-    """What a view needs beside rows: the moment, the catalogue and the timeout in seconds."""
+    """What a view needs beside rows: the moment and the catalogue."""
 
     now: datetime
     catalogue: list[CatalogueEntry]
-    timeout_seconds: float
 
     def version_status(self, version: str) -> VersionStatus:
         """The status word of a version."""
@@ -25,19 +24,6 @@ class Judgement(NamedTuple):
         """Whether a newer release than `version` is in the catalogue."""
         latest = newest(self.catalogue)
         return latest is not None and Version.parse(version) < latest
-
-    def health_errors(self, host: Host, configuration_server_version: str) -> list[HealthErrorView]:
-        """The alerts that are firing on a host, whose configuration server has this version."""
-        state = ConnectionState(host.connection_state)
-        alerts = [
-            *alerts_of(state, host.last_heartbeat_at, self.now, self.timeout_seconds),
-            *version_alerts(host.agent_version, configuration_server_version, host.version_above_since),
-        ]
-        return [_health_error(alert) for alert in alerts]
-
-
-def _health_error(alert: Alert) -> HealthErrorView:
-    return HealthErrorView(**alert._asdict())
 
 
 def telemetry_of(host: Host) -> TelemetryView:
@@ -53,7 +39,7 @@ def telemetry_of(host: Host) -> TelemetryView:
     )
 
 
-def host_members(host: Host, judgement: Judgement, configuration_server_version: str) -> dict[str, Any]:
+def host_members(host: Host, judgement: Judgement, health: str, health_errors: list[HealthErrorView]) -> dict[str, Any]:
     """The members that configuration servers and process servers share."""
     return {
         "host_id": host.host_id,
@@ -67,8 +53,8 @@ def host_members(host: Host, judgement: Judgement, configuration_server_version:
         "connection_state": host.connection_state,
         "last_heartbeat": host.last_heartbeat_at,
         "sequence": host.sequence,
-        "health": host.health,
-        "health_errors": judgement.health_errors(host, configuration_server_version),
+        "health": health,
+        "health_errors": health_errors,
         "telemetry": telemetry_of(host),
         "services": host.services or {},
         "generation": host.generation,

@@ -11,6 +11,7 @@ from app.access.scope import vault_in_scope
 from app.core.errors import Invalid, ProcessServerNotFound, PurgeBlocked, TargetNotFit, TombstoneNotFound
 from app.core.wire import rfc3339
 from app.events.service import Resource, record
+from app.health import service as alerts
 from app.hosts import queries as host_queries
 from app.hosts.tombstones import Removal, entomb
 from app.jobs import service as jobs
@@ -70,6 +71,7 @@ async def examine(
             other_servers=site.servers - 1,
             site_machines=site.machines,
             site_churn_bytes=site.churn_bytes,
+            is_unknown=host.connection_state == ConnectionState.UNKNOWN,
         )
         doomed.append(Doomed(server, host, facts))
     return doomed
@@ -231,6 +233,7 @@ async def remove(
             },
         )
     await session.flush()
+    await alerts.forget(session, [one.host.id for one in doomed], removal.at)
     for server, host, _ in doomed:
         session.expunge(server)
         session.expunge(host)

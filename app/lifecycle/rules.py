@@ -18,6 +18,7 @@ class BlockerCode(StrEnum):
     """What can stand against a purge."""
 
     CONNECTED = "connected"
+    CONNECTION_UNKNOWN = "connection-unknown"
     MACHINES_ASSIGNED = "machines-assigned"
     JOB_RUNNING = "job-running"
     LAST_PROCESS_SERVER = "last-process-server"
@@ -49,6 +50,8 @@ class Facts(NamedTuple):
     """Process servers of the same configuration server beside this one and the inbuilt one."""
     site_machines: int
     site_churn_bytes: int
+    is_unknown: bool = False
+    """Silent together with many others and held by a brake: likelier cut off than dead."""
 
 
 def blockers_of(facts: Facts) -> list[Blocker]:
@@ -57,6 +60,12 @@ def blockers_of(facts: Facts) -> list[Blocker]:
     if facts.is_connected:
         detail = f"'{facts.name}' is connected; decommission it instead, or stop its agent and wait for the timeout"
         found.append(Blocker(BlockerCode.CONNECTED, detail))
+    if facts.is_unknown:
+        detail = (
+            f"the connection of '{facts.name}' is unknown: it fell silent together with many others and may live; wait "
+            "until it is Disconnected, or acknowledge the brake that holds it"
+        )
+        found.append(Blocker(BlockerCode.CONNECTION_UNKNOWN, detail))
     if facts.machines and not facts.has_target:
         detail = f"{facts.machines} source machine(s) use '{facts.name}'; name a process server for them in switchTo"
         found.append(Blocker(BlockerCode.MACHINES_ASSIGNED, detail, facts.machines))

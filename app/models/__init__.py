@@ -7,8 +7,13 @@ vaults
 |  |  `- source_machines
 |- events, event_counters               the record of what happened
 |- jobs                                 long-running operations
+|- notification_channels                webhooks and mail subscriptions; each has a cursor into the events
+|  `- notification_deliveries           the outbox, then the delivery log
+|- brakes                               sites that fell silent at once, whose hosts are held as Unknown
 `- tombstones                           removed servers, so that their agents learn of it
 
+alerts                                  what fires and what fired, on which server
+health_policies                         what a vault changes of the rules
 telemetry_buckets                       five-minute history of each host; the latest bucket is in the host's row
 
 api_tokens                              operators' access; one vault or all
@@ -16,6 +21,7 @@ issued_credentials                      agent credentials handed out and not yet
 failed_registrations                    for the rate limit
 idempotent_answers                      answers to repeated POSTs
 releases                                the release catalogue
+expiry_notices                          which notices of certificates and releases were given
 monitor_watermark, outages              how far silence has been observed
 """
 
@@ -26,7 +32,10 @@ from app.models.access import (
     IssuedCredential,
     RegistrationKey,
 )
+from app.models.alerts import Alert, HealthPolicy
 from app.models.base import Base
+from app.models.brakes import Brake
+from app.models.notifications import ExpiryNotice, NotificationChannel, NotificationDelivery
 from app.models.record import Event, EventCounter, Job, MonitorWatermark, Outage, Tombstone
 from app.models.releases import Release
 from app.models.servers import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
@@ -34,17 +43,23 @@ from app.models.telemetry import METRICS, TelemetryBucket
 
 __all__ = [
     "METRICS",
+    "Alert",
     "ApiToken",
     "Base",
+    "Brake",
     "ConfigurationServer",
     "Event",
     "EventCounter",
+    "ExpiryNotice",
     "FailedRegistration",
+    "HealthPolicy",
     "Host",
     "IdempotentAnswer",
     "IssuedCredential",
     "Job",
     "MonitorWatermark",
+    "NotificationChannel",
+    "NotificationDelivery",
     "Outage",
     "ProcessServer",
     "RegistrationKey",

@@ -1,6 +1,7 @@
 """What all tables share: naming of constraints, column types, who and when."""
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -43,8 +44,11 @@ class Base(DeclarativeBase):
     }
 
 
-def one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
-    """Enums are strings with a CHECK: readable in SQL, and a new member is a plain migration."""
+def one_of(column: str, kind: Iterable[StrEnum]) -> CheckConstraint:
+    """Enums are strings with a CHECK: readable in SQL, and a new member is a plain migration.
+
+    `kind` is an enum, or those of its members that the column takes.
+    """
     values = ", ".join(f"'{member.value}'" for member in kind)
     return CheckConstraint(f"{column} IN ({values})", name=column)
 

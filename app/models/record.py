@@ -10,6 +10,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.models.base import NAME_LENGTH, Base, BigIdentity, Identified, one_of, short_string
 from app.vocabulary import JobState, JobType, ResourceKind, Severity
 
+# Events speak of every kind. A further kind needs no migration of these tables until it has jobs or tombstones.
+_KINDS_OF_JOBS_AND_TOMBSTONES = (
+    ResourceKind.VAULT,
+    ResourceKind.CONFIGURATION_SERVER,
+    ResourceKind.PROCESS_SERVER,
+    ResourceKind.REGISTRATION_KEY,
+    ResourceKind.SOURCE_MACHINE,
+    ResourceKind.JOB,
+)
+
 
 class EventCounter(Base):
     """The last event number of a vault. Locked from numbering to commit, so numbers appear in commit order."""
@@ -70,7 +80,7 @@ class Tombstone(Identified, Base):
     readmitted_at: Mapped[datetime | None]
     readmitted_by: Mapped[str | None] = mapped_column(short_string())
 
-    __table_args__ = (one_of("resource_kind", ResourceKind), Index(None, "vault_id", "host_id"))
+    __table_args__ = (one_of("resource_kind", _KINDS_OF_JOBS_AND_TOMBSTONES), Index(None, "vault_id", "host_id"))
 
 
 class Job(Identified, Base):
@@ -97,7 +107,7 @@ class Job(Identified, Base):
     __table_args__ = (
         one_of("type", JobType),
         one_of("state", JobState),
-        one_of("resource_kind", ResourceKind),
+        one_of("resource_kind", _KINDS_OF_JOBS_AND_TOMBSTONES),
         Index(None, "vault_id", "id"),
         Index(None, "resource_id", "state"),
     )

@@ -44,6 +44,8 @@ class Host(Identified, Base):
     last_heartbeat_bucket: Mapped[int] = mapped_column(default=0)
     connection_state: Mapped[str] = mapped_column(short_string(16), default=ConnectionState.DISCONNECTED.value)
     connection_changed_at: Mapped[datetime]
+    brake_id: Mapped[uuid.UUID | None]
+    """The brake that holds it, or held it last; it means something only while the state is `Unknown`."""
     health: Mapped[str] = mapped_column(short_string(16), default=Health.CRITICAL.value)
     agent_version: Mapped[str] = mapped_column(short_string(32))
     version_above_since: Mapped[datetime | None]
@@ -94,6 +96,12 @@ class Host(Identified, Base):
             "last_heartbeat_bucket",
             postgresql_where=text("connection_state = 'Connected'"),
             sqlite_where=text("connection_state = 'Connected'"),
+        ),
+        Index(
+            "ix_hosts_held",
+            "brake_id",
+            postgresql_where=text("connection_state = 'Unknown'"),
+            sqlite_where=text("connection_state = 'Unknown'"),
         ),
         Index(
             "ix_hosts_alert_due_at",

@@ -1,16 +1,16 @@
 """Liveness, readiness, metrics and the documentation pages."""
 
-import os
-
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
+from app.core.db import database_of
 from app.core.documentation import errors
 from app.core.errors import NotReady
-from app.operations import readiness
+from app.operations import exposition, readiness
+from app.operations.census import Census
 from app.operations.schemas import Alive, Ready
 
 router = APIRouter(tags=["operations"])
@@ -39,18 +39,14 @@ async def readyz(request: Request) -> Ready:
         **errors(token=False),
     },
 )
-def metrics() -> Response:
-    """Over all worker processes where there are several."""
-    registry = REGISTRY
-    if multiprocess_folder():
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+async def metrics(request: Request) -> Response:
+    """Over all worker processes where there are several, and the fleet as the database has it.
 
-
-def multiprocess_folder() -> str | None:
-    """Where several workers share their metrics; None for one worker."""
-    return os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    It answers while the database does not: `muster_database_up` is 0 then, and the fleet's numbers are missing.
+    """
+    census: Census = request.app.state.census
+    readings = await census.readings(database_of(request))
+    return Response(await run_in_threadpool(exposition.render, readings), media_type=exposition.CONTENT_TYPE)
 
 
 def install_documentation_pages(app: FastAPI) -> None:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select, String, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from app.access.scope import named
 from app.core.pagination import PageRequest, choose_order, fetch_page
@@ -24,18 +23,15 @@ _MACHINES = (
     .scalar_subquery()
     .label("source_machine_count")
 )
-_SERVERS_HOST = aliased(Host)
 _READ = (
     select(
         ProcessServer,
         Host,
         ConfigurationServer.name.label("configuration_server"),
         _MACHINES,
-        _SERVERS_HOST.agent_version.label("configuration_server_version"),
     )
     .join(Host, ProcessServer.host_row_id == Host.id)
     .join(ConfigurationServer, ProcessServer.configuration_server_id == ConfigurationServer.id)
-    .join(_SERVERS_HOST, ConfigurationServer.host_row_id == _SERVERS_HOST.id)
 )
 
 

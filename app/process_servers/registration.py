@@ -16,6 +16,7 @@ from app.core.errors import (
     VersionAboveConfigurationServer,
 )
 from app.events.service import record
+from app.health import service as alerts
 from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts import service as hosts
@@ -135,6 +136,7 @@ async def _register(
             host, process_server = await inherit(session, server, owner, body, now)
         else:
             host, process_server = await _register_first(session, server, body, gate)
+            await alerts.await_first_heartbeat(session, host, now, gate.settings.heartbeat_timeout_seconds)
             is_new = True
     else:
         process_server = await _register_again(session, server, host, body, gate)

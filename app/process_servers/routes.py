@@ -30,7 +30,6 @@ from app.core.errors import (
 )
 from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
-from app.core.settings import Timeout
 from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
 from app.process_servers import registration, service, takeover
@@ -114,7 +113,6 @@ async def list_process_servers(
     paging: Paging,
     filters: Narrowing,
     now: Now,
-    timeout: Timeout,
     order_by: OrderBy = "name",
     version_status: StatusFilter = None,
 ) -> Page[ProcessServerView]:
@@ -129,7 +127,6 @@ async def list_process_servers(
         version_status=version_status,
         is_nested=True,
         now=now,
-        timeout_seconds=timeout,
     )
 
 
@@ -146,7 +143,6 @@ async def list_vault_process_servers(
     paging: Paging,
     filters: Narrowing,
     now: Now,
-    timeout: Timeout,
     order_by: OrderBy = "name",
     version_status: StatusFilter = None,
     configuration_server: Annotated[
@@ -164,7 +160,6 @@ async def list_vault_process_servers(
         version_status=version_status,
         is_nested=False,
         now=now,
-        timeout_seconds=timeout,
     )
 
 
@@ -181,11 +176,10 @@ async def read_process_server(
     principal: Reader,
     session: ReadSession,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ProcessServerView:
     """By name or id."""
-    return tagged(response, await service.read(session, principal, vault, cs, ps, now, timeout))
+    return tagged(response, await service.read(session, principal, vault, cs, ps, now))
 
 
 @router.get(
@@ -200,11 +194,10 @@ async def read_vault_process_server(
     principal: Reader,
     session: ReadSession,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ProcessServerView:
     """By id, or by a name that only one configuration server's process server has."""
-    return tagged(response, await service.read(session, principal, vault, None, ps, now, timeout))
+    return tagged(response, await service.read(session, principal, vault, None, ps, now))
 
 
 @router.patch(
@@ -222,11 +215,10 @@ async def update_process_server(
     session: WriteSession,
     precondition: IfMatch,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ProcessServerView:
     """Friendly name and maintenance; fields left out stay as they are."""
-    view = await service.update(session, principal, vault, cs, ps, body, precondition, now, timeout)
+    view = await service.update(session, principal, vault, cs, ps, body, precondition, now)
     return tagged(response, view)
 
 
@@ -244,11 +236,10 @@ async def update_vault_process_server(
     session: WriteSession,
     precondition: IfMatch,
     now: Now,
-    timeout: Timeout,
     response: Response,
 ) -> ProcessServerView:
     """Friendly name and maintenance; fields left out stay as they are."""
-    view = await service.update(session, principal, vault, None, ps, body, precondition, now, timeout)
+    view = await service.update(session, principal, vault, None, ps, body, precondition, now)
     return tagged(response, view)
 
 

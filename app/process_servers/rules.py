@@ -36,7 +36,10 @@ def refusals_of_new_machines(
     maintenance as it is now (`is_in_maintenance`).
     """
     found: list[Refusal] = []
-    if connection_state is not ConnectionState.CONNECTED:
+    if connection_state is ConnectionState.UNKNOWN:
+        detail = f"the connection of process server {name} is unknown: it fell silent together with many others"
+        found.append(Refusal("connection-unknown", detail))
+    elif connection_state is not ConnectionState.CONNECTED:
         found.append(Refusal("disconnected", f"process server {name} is disconnected"))
     elif health is Health.CRITICAL:
         found.append(Refusal("critical", f"the health of process server {name} is critical"))
@@ -51,7 +54,7 @@ def refusals_of_new_machines(
 def obstacle_to_takeover(
     *,
     is_inbuilt: bool,
-    is_connected: bool,
+    connection_state: ConnectionState,
     until: datetime | None,
     only_host_id: str | None,
     host_id: str,
@@ -71,6 +74,11 @@ def obstacle_to_takeover(
         return f"{lacking}; {remedy} (POST .../process-servers/{{ps}}/takeover) and register again; {other_name}"
     if only_host_id is not None and only_host_id != host_id:
         return f"the takeover is approved for host {only_host_id} and not for host {host_id}; {other_name}"
-    if is_connected:
+    if connection_state is ConnectionState.CONNECTED:
         return "it is connected, so it can't be taken over; stop its agent and wait until it is Disconnected"
+    if connection_state is ConnectionState.UNKNOWN:
+        return (
+            "it fell silent together with many others and may be alive; wait until it is Disconnected, or have an "
+            "operator acknowledge the brake that holds it"
+        )
     return None

@@ -13,6 +13,8 @@ from app.core.pagination import PageRequest
 from app.core.preconditions import Precondition
 from app.core.wire import Page, rfc3339
 from app.events.service import Resource, record
+from app.health import queries as health_queries
+from app.health.views import process_server_errors
 from app.hosts import queries as host_queries
 from app.hosts.views import Judgement, host_members
 from app.models import Host, ProcessServer, Vault
@@ -65,12 +67,12 @@ async def read(
     server_ref: str | None,
     ref: str,
     now: datetime,
-    timeout_seconds: float,
 ) -> ProcessServerView:
     """One process server."""
     vault = await vault_in_scope(session, principal, vault_ref)
     row = await find(session, vault, server_ref, ref)
-    return view_of(vault, *row, judgement=await judgement(session, now, timeout_seconds))
+    firing = await health_queries.firing_on(session, [row.Host.id], now)
+    return view_of(vault, *row, judgement=await judgement(session, now), firing=firing)
 
 
 async def history(
@@ -99,7 +101,6 @@ async def list_servers(
     version_status: VersionStatus | None,
     is_nested: bool,
     now: datetime,
-    timeout_seconds: float,
 ) -> Page[ProcessServerView]:
     """A vault's process servers, or those of one configuration server.
 
@@ -113,12 +114,13 @@ async def list_servers(
         and not await queries.configuration_server_exists(session, vault.id, server_ref)
     ):
         raise ConfigurationServerNotFound(f"vault '{vault.name}' has no configuration server '{server_ref}'")
-    judged = await judgement(session, now, timeout_seconds)
+    judged = await judgement(session, now)
     versions = await versions_with_status(session, vault.id, judged, version_status)
     rows, cursor = await queries.list_servers(
         session, vault.id, paging, order_by=order_by, filters=filters._replace(versions=versions)
     )
-    items = [view_of(vault, *row, judgement=judged) for row in rows]
+    firing = await health_queries.firing_on(session, [row.Host.id for row in rows], now)
+    items = [view_of(vault, *row, judgement=judged, firing=firing) for row in rows]
     return Page[ProcessServerView](items=items, next_cursor=cursor)
 
 
@@ -131,7 +133,6 @@ async def update(
     body: ProcessServerUpdate,
     precondition: Precondition,
     now: datetime,
-    timeout_seconds: float,
 ) -> ProcessServerView:
     """Change what `body` names. The agent learns of maintenance in its next heartbeat answer.
 
@@ -166,7 +167,7 @@ async def update(
             data=changes,
         )
         await session.flush()
-    return await read(session, principal, vault.name, None, str(server.id), now, timeout_seconds)
+    return await read(session, principal, vault.name, None, str(server.id), now)
 
 
 def _apply_maintenance(server: ProcessServer, wanted: MaintenanceUpdate | None, now: datetime) -> dict[str, Any]:
@@ -193,11 +194,12 @@ def view_of(
     host: Host,
     configuration_server: str,
     source_machine_count: int,
-    configuration_server_version: str,
     *,
     judgement: Judgement,
+    firing: health_queries.Firing,
 ) -> ProcessServerView:
-    """The wire form of the rows."""
+    """The wire form of the rows; `firing` is what fires on each host."""
+    health_errors = process_server_errors(firing.get(host.id, []), host, judgement.now)
     return ProcessServerView(
         id=server.id,
         name=server.name,
@@ -211,7 +213,7 @@ def view_of(
         created_at=server.created_at,
         updated_at=server.updated_at,
         revision=server.revision,
-        **host_members(host, judgement, configuration_server_version),
+        **host_members(host, judgement, host.health, health_errors),
     )
 
 

@@ -10,6 +10,7 @@ from app.access.scope import vault_in_scope
 from app.core.errors import Invalid, NameInUseByAnotherHost, ProcessServerNotFound, TakeoverBlocked
 from app.core.wire import rfc3339
 from app.events.service import record
+from app.health import service as alerts
 from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts import service as hosts
@@ -55,6 +56,12 @@ async def approve(
             f"the machine of process server '{server.name}' (host {host.host_id}, {host.fqdn}) is connected; "
             "stop its agent and wait until it is shown as Disconnected"
         )
+    if host.connection_state == ConnectionState.UNKNOWN:
+        raise TakeoverBlocked(
+            f"the machine of process server '{server.name}' (host {host.host_id}, {host.fqdn}) fell silent together "
+            "with many others and may be alive; wait until it is shown as Disconnected, or acknowledge the brake that "
+            "holds it"
+        )
     if body.host_id == host.host_id:
         detail = f"host {body.host_id} has the name '{server.name}' already; it registers without an approval"
         raise Invalid(detail, [{"pointer": "#/hostId", "detail": detail}])
@@ -96,7 +103,7 @@ async def inherit(
     old = await host_queries.lock(session, server.host_row_id)
     obstacle = obstacle_to_takeover(
         is_inbuilt=server.kind == ServerKind.INBUILT,
-        is_connected=old.connection_state == ConnectionState.CONNECTED,
+        connection_state=ConnectionState(old.connection_state),
         until=server.takeover_until,
         only_host_id=server.takeover_host_id,
         host_id=body.host_id,
@@ -108,6 +115,7 @@ async def inherit(
     new.generation = old.generation + 1
     new.version_above_since = old.version_above_since
     await hosts.add_host(session, new)
+    await alerts.inherit(session, old, new)
     resource = resource_of(server)
     hashes = (await host_queries.credential_hashes(session, [old.id]))[old.id]
     actor = f"agent:{server.name}"

@@ -49,7 +49,7 @@ async def fit_problems(
 ) -> list[dict[str, Any]]:
     """Why `target` can't take all machines of `source` at once; empty where it can. Changes nothing.
 
-    Each is `{"code", "detail"}`: `disconnected`, `in-maintenance`, `being-decommissioned`,
+    Each is `{"code", "detail"}`: `disconnected`, `connection-unknown`, `in-maintenance`, `being-decommissioned`,
     `version-above-configuration-server`, or `over-capacity` with the numbers. The two are of one configuration server.
     The answer holds until commit where the caller has locked that server, both process servers and the target's host.
     """

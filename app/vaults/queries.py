@@ -2,13 +2,15 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.pagination import PageRequest, choose_order, fetch_page
-from app.models import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
+from app.health.queries import worst
+from app.models import Alert, ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
 
 ORDERS: dict[str, Sequence[Any]] = {"name": (Vault.name,), "createdAt": (Vault.id,)}
 
@@ -35,16 +37,21 @@ async def lock(session: AsyncSession, vault_id: uuid.UUID) -> Vault | None:
     return (await session.execute(statement)).scalar_one_or_none()
 
 
-async def read_with_counts(session: AsyncSession, vault_id: uuid.UUID) -> Any:
-    """The vault and how many servers it holds."""
-    return (await session.execute(select(Vault, _SERVERS, _PROCESS_SERVERS).where(Vault.id == vault_id))).one()
+def _read(now: datetime) -> Select[Any]:
+    """Vaults, how many servers they hold, and the worst of what fires on these."""
+    return select(Vault, _SERVERS, _PROCESS_SERVERS, worst(Alert.vault_id == Vault.id, Vault, now).label("health"))
+
+
+async def read_with_counts(session: AsyncSession, vault_id: uuid.UUID, now: datetime) -> Any:
+    """The vault, how many servers it holds, and its health."""
+    return (await session.execute(_read(now).where(Vault.id == vault_id))).one()
 
 
 async def list_vaults(
-    session: AsyncSession, paging: PageRequest, *, order_by: str, only: uuid.UUID | None, q: str | None
+    session: AsyncSession, paging: PageRequest, *, order_by: str, only: uuid.UUID | None, q: str | None, now: datetime
 ) -> tuple[Sequence[Any], str | None]:
     """One page of vaults: all, or the one in scope."""
-    statement = select(Vault, _SERVERS, _PROCESS_SERVERS)
+    statement = _read(now)
     if only is not None:
         statement = statement.where(Vault.id == only)
     if q:
@@ -68,6 +75,14 @@ async def configuration_server_states(session: AsyncSession, vault_id: uuid.UUID
         .where(ConfigurationServer.vault_id == vault_id)
         .group_by(Host.connection_state)
     )
+    return {row[0]: row[1] for row in rows}
+
+
+async def configuration_server_healths(session: AsyncSession, vault_id: uuid.UUID, now: datetime) -> dict[str, int]:
+    """Configuration servers by the health of their sites."""
+    of_site = worst(Alert.configuration_server_id == ConfigurationServer.id, ConfigurationServer, now)
+    sites = select(of_site.label("health")).where(ConfigurationServer.vault_id == vault_id).subquery()
+    rows = await session.execute(select(sites.c.health, func.count()).group_by(sites.c.health))
     return {row[0]: row[1] for row in rows}
 
 

@@ -56,19 +56,22 @@ async def list_vaults(
     principal: Reader,
     session: ReadSession,
     paging: Paging,
+    now: Now,
     order_by: Annotated[
         str, Query(alias="orderBy", description="`name` or `createdAt`; `-` in front reverses.")
     ] = "name",
     q: Annotated[str | None, Storable, Query(max_length=100, description="Part of the name or friendly name.")] = None,
 ) -> Page[VaultView]:
     """All vaults, or the one the token is limited to."""
-    return await service.list_vaults(session, principal, paging, order_by, q)
+    return await service.list_vaults(session, principal, paging, order_by, q, now)
 
 
 @router.get("/{vault}", summary="Read a vault", operation_id="readVault", responses=errors(VaultNotFound))
-async def read_vault(vault: VaultRef, principal: Reader, session: ReadSession, response: Response) -> VaultView:
-    """By name or id."""
-    return tagged(response, await service.read(session, principal, vault))
+async def read_vault(
+    vault: VaultRef, principal: Reader, session: ReadSession, now: Now, response: Response
+) -> VaultView:
+    """By name or id. Its health is the worst of what fires on its servers, those in maintenance left out."""
+    return tagged(response, await service.read(session, principal, vault, now))
 
 
 @router.patch(
@@ -110,6 +113,6 @@ async def delete_vault(
     operation_id="summariseVault",
     responses=errors(VaultNotFound),
 )
-async def summarise_vault(vault: VaultRef, principal: Reader, session: ReadSession) -> VaultSummary:
+async def summarise_vault(vault: VaultRef, principal: Reader, session: ReadSession, now: Now) -> VaultSummary:
     """Servers by kind, connection state, health and version status; machines and churn."""
-    return await service.summarise(session, principal, vault)
+    return await service.summarise(session, principal, vault, now)

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.core.wire import EXAMPLE_ID, EXAMPLE_TIME, Moment, Name, Text, WireIn, WireOut, with_example
+from app.vocabulary import Health
 
 _EXAMPLE = {
     "id": EXAMPLE_ID,
@@ -14,6 +15,7 @@ _EXAMPLE = {
     "location": "westeurope",
     "configurationServerCount": 2,
     "processServerCount": 5,
+    "health": "Healthy",
     "createdAt": EXAMPLE_TIME,
     "updatedAt": EXAMPLE_TIME,
 }
@@ -49,6 +51,7 @@ class VaultView(WireOut):
     location: str
     configuration_server_count: int
     process_server_count: int
+    health: Health
     created_at: Moment
     updated_at: Moment
     revision: int = Field(exclude=True)
@@ -59,7 +62,12 @@ class VaultSummary(WireOut):
 
     model_config = with_example(
         {
-            "configurationServers": {"total": 1, "byConnectionState": {"Connected": 1}},
+            "health": "Healthy",
+            "configurationServers": {
+                "total": 1,
+                "byConnectionState": {"Connected": 1},
+                "byHealth": {"Healthy": 1},
+            },
             "processServers": {
                 "total": 2,
                 "byKind": {"inbuilt": 1, "scaleOut": 1},
@@ -72,6 +80,7 @@ class VaultSummary(WireOut):
         }
     )
 
+    health: Health
     configuration_servers: "ConfigurationServerCounts"
     process_servers: "ProcessServerCounts"
     source_machine_count: int
@@ -83,6 +92,7 @@ class ConfigurationServerCounts(WireOut):
 
     total: int
     by_connection_state: dict[str, int]
+    by_health: dict[str, int]
 
 
 class ProcessServerCounts(WireOut):

@@ -26,7 +26,7 @@ from app.vaults.schemas import (
 )
 from app.versions import queries as version_queries
 from app.versions.rules import Version, status_of
-from app.vocabulary import EventType, ResourceKind
+from app.vocabulary import EventType, Health, ResourceKind
 
 
 def resource_of(vault: Vault) -> Resource:
@@ -54,20 +54,20 @@ async def create(session: AsyncSession, principal: Principal, body: VaultCreate,
         actor=principal.actor,
         message=f"vault {vault.name} was created",
     )
-    return view_of(vault, 0, 0)
+    return view_of(vault, 0, 0, Health.HEALTHY)
 
 
-async def read(session: AsyncSession, principal: Principal, ref: str) -> VaultView:
+async def read(session: AsyncSession, principal: Principal, ref: str, now: datetime) -> VaultView:
     """The vault called `ref`."""
     vault = await vault_in_scope(session, principal, ref)
-    return view_of(*await queries.read_with_counts(session, vault.id))
+    return view_of(*await queries.read_with_counts(session, vault.id, now))
 
 
 async def list_vaults(
-    session: AsyncSession, principal: Principal, paging: PageRequest, order_by: str, q: str | None
+    session: AsyncSession, principal: Principal, paging: PageRequest, order_by: str, q: str | None, now: datetime
 ) -> Page[VaultView]:
     """The vaults in the caller's scope."""
-    rows, cursor = await queries.list_vaults(session, paging, order_by=order_by, only=principal.vault_id, q=q)
+    rows, cursor = await queries.list_vaults(session, paging, order_by=order_by, only=principal.vault_id, q=q, now=now)
     return Page[VaultView](items=[view_of(*row) for row in rows], next_cursor=cursor)
 
 
@@ -103,7 +103,7 @@ async def update(
             data={to_camel(field): value for field, value in changes.items()},
         )
     await session.flush()
-    return view_of(*await queries.read_with_counts(session, vault.id))
+    return view_of(*await queries.read_with_counts(session, vault.id, now))
 
 
 async def delete(
@@ -130,11 +130,13 @@ async def delete(
     )
 
 
-async def summarise(session: AsyncSession, principal: Principal, ref: str) -> VaultSummary:
+async def summarise(session: AsyncSession, principal: Principal, ref: str, now: datetime) -> VaultSummary:
     """Counts of servers by kind, state, health and version status; machines and churn."""
     vault = await vault_in_scope(session, principal, ref)
     catalogue = await version_queries.catalogue(session)
     states = await queries.configuration_server_states(session, vault.id)
+    sites = await queries.configuration_server_healths(session, vault.id, now)
+    of_vault = (await queries.read_with_counts(session, vault.id, now)).health
     kinds, connections, healths, statuses = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     for kind, connection_state, health, version, count in await queries.process_server_counts(session, vault.id):
         kinds[kind] += count
@@ -143,7 +145,10 @@ async def summarise(session: AsyncSession, principal: Principal, ref: str) -> Va
         statuses[status_of(Version.parse(version), catalogue).value] += count
     machines, churn = await queries.machine_totals(session, vault.id)
     return VaultSummary(
-        configuration_servers=ConfigurationServerCounts(total=sum(states.values()), by_connection_state=states),
+        health=of_vault,
+        configuration_servers=ConfigurationServerCounts(
+            total=sum(states.values()), by_connection_state=states, by_health=sites
+        ),
         process_servers=ProcessServerCounts(
             total=kinds.total(),
             by_kind=dict(kinds),
@@ -156,8 +161,8 @@ async def summarise(session: AsyncSession, principal: Principal, ref: str) -> Va
     )
 
 
-def view_of(vault: Vault, configuration_server_count: int, process_server_count: int) -> VaultView:
-    """The wire form of a row and its counts."""
+def view_of(vault: Vault, configuration_server_count: int, process_server_count: int, health: str) -> VaultView:
+    """The wire form of a row, its counts and its health."""
     return VaultView(
         id=vault.id,
         name=vault.name,
@@ -165,6 +170,7 @@ def view_of(vault: Vault, configuration_server_count: int, process_server_count:
         location=vault.location,
         configuration_server_count=configuration_server_count,
         process_server_count=process_server_count,
+        health=Health(health),
         created_at=vault.created_at,
         updated_at=vault.updated_at,
         revision=vault.revision,

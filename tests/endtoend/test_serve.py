@@ -1,8 +1,6 @@
 """`muster serve` as operators meet it: first start, restart, stop, refusal, replicas, TLS."""
 
 import asyncio
-import datetime
-import ipaddress
 import signal
 import ssl
 import stat
@@ -12,11 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.support.certificates import certificate
 from tests.support.muster import VERSION, machine
 from tests.support.postgres import PostgresServer
 from tests.support.server import ADMIN_TOKEN, MUSTER, MusterServer, environment
@@ -166,31 +161,6 @@ def test_postgresql_is_migrated_by_command_and_serves_with_two_workers(
         assert "muster_http_requests_total" in httpx.get(f"{server.url}/metrics").text
     finally:
         server.stop()
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "muster test")])
-    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=36_500))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    chain, secret = folder / "certificate.pem", folder / "key.pem"
-    chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return chain, secret
 
 
 def test_tls_with_an_own_certificate_and_an_agent_that_trusts_it(tmp_path: Path) -> None:

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.health.rules import VERSION_ABOVE, health_of, version_alerts
 from app.process_servers.rules import is_in_maintenance, refusals_of_new_machines
 from app.versions.rules import Version
-from app.vocabulary import ConnectionState, Health, Severity
+from app.vocabulary import ConnectionState, Health
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, NEW = Version.parse("9.62.7096.1"), Version.parse("9.63.0.0")
@@ -46,14 +45,6 @@ def test_who_takes_no_new_machines_says_every_reason(changes: dict[str, Any], co
 def test_a_version_above_names_both() -> None:
     (refusal,) = refusals_of_new_machines("ps-1", **{**FINE, "process_server": NEW})
     assert "process server 9.63.0.0 is newer than configuration server 9.62.7096.1" in refusal.detail
-
-
-def test_the_alert_of_a_version_above_is_a_warning_that_names_both() -> None:
-    (alert,) = version_alerts("9.63.0.0", "9.62.7096.1", NOW)
-    assert (alert.code, alert.severity, alert.since) == (VERSION_ABOVE, Severity.WARNING, NOW)
-    assert "from 9.62.7096.1 to 9.63.0.0 or newer" in alert.recommended_action
-    assert health_of([alert]) is Health.WARNING
-    assert version_alerts("9.63.0.0", "9.62.7096.1", None) == []
 
 
 def test_maintenance_ends_by_itself() -> None:

@@ -38,6 +38,14 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
         ("MUSTER_DATABASE_URL", "sqlite+aiosqlite://", "names no file"),
         ("MUSTER_DATABASE_URL", "sqlite+aiosqlite:///:memory:", "names no file"),
         ("MUSTER_BOOTSTRAP_ADMIN_TOKEN", "topsecret", "is shorter than 12 characters"),
+        ("MUSTER_SECRET_KEY", "topsecret", "is not 32 bytes"),
+        ("MUSTER_SECRET_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=,topsecret", "is not 32 bytes"),
+        ("MUSTER_WEBHOOK_ALLOWED_NETWORKS", "10.0.0.0/8,10.0.0.1/8", "has '10.0.0.1/8', which is no network"),
+        ("MUSTER_SMTP_FROM", "Muster <muster@example.com>", "is not a mail address"),
+        ("MUSTER_SMTP_HOST", "mail.example", "needs MUSTER_SMTP_FROM"),
+        ("MUSTER_SMTP_USERNAME", "muster", "go together"),
+        ("MUSTER_SMTP_PASSWORD", "topsecret", "go together"),
+        ("MUSTER_SMTP_TLS", "ssl", "starttls"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value_and_the_reason(
@@ -143,3 +151,14 @@ def test_where_the_database_is_and_who_migrates(tmp_path: Path) -> None:
         database_url="postgresql+asyncpg://db/muster", migrate_at_start=MigrateAtStart.ALWAYS
     ).migrates_at_start
     assert not Settings(data_dir=tmp_path, migrate_at_start=MigrateAtStart.NEVER).migrates_at_start
+
+
+def test_lists_in_settings_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    monkeypatch.setenv("MUSTER_SECRET_KEY", f" {key} , {key}")
+    monkeypatch.setenv("MUSTER_WEBHOOK_ALLOWED_NETWORKS", "10.0.0.0/8, fd00::/8")
+    settings = load_settings()
+    assert settings.secret_keys == [key, key]
+    assert [str(network) for network in settings.allowed_networks] == ["10.0.0.0/8", "fd00::/8"]
+    assert key not in f"{settings!r} {settings.masked('secret_key')}"
+    assert Settings(secret_key=" ", smtp_password="").secret_keys == []

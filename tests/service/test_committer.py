@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -367,7 +367,7 @@ async def test_the_hot_paths_connection_takes_what_the_urls_query_says(
     query = f"prepared_statement_cache_size=0&host={postgres.socket_folder}&port={postgres.port}"
     for url in (f"{database_url}?ssl=disable", f"postgresql+asyncpg://postgres@/{name}?{query}"):
         database = Database(url)
-        writer = PostgresqlWriter(database)
+        writer = PostgresqlWriter(database, timedelta(seconds=900))
         beat = beat_with("0" * 32, b"x", 1)
         assert await writer.write([beat], clock.now()) == [None]
         await writer.close()

@@ -115,9 +115,15 @@ async def test_before_the_first_look_nothing_was_observed(site: Site) -> None:
     assert await state_of(site, "cs-1") == "Disconnected"
 
 
-async def test_more_silent_servers_than_one_transaction_takes(
-    site: Site, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def unbraked(database_url: str, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Site]:
+    """A site whose brake never engages, however many fall silent at once."""
+    async with new_site(database_url, clock, tmp_path, brake_minimum_servers=1000) as started:
+        yield started
+
+
+async def test_more_silent_servers_than_one_transaction_takes(unbraked: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = unbraked
     monkeypatch.setattr("app.connection.tasks.DISCONNECTIONS_PER_TRANSACTION", 3)
     await site.vault()
     key = await site.registration_key()
@@ -181,6 +187,14 @@ async def replicas(database_url: str, clock: ManualClock, tmp_path: Path) -> Asy
         yield [await stack.enter_async_context(new_site(database_url, clock, tmp_path)) for _ in range(3)]
 
 
+@pytest.fixture
+async def unbraked_replicas(database_url: str, clock: ManualClock, tmp_path: Path) -> AsyncIterator[list[Site]]:
+    """Three replicas whose brake never engages."""
+    async with AsyncExitStack() as stack:
+        sites = [new_site(database_url, clock, tmp_path, brake_minimum_servers=1000) for _ in range(3)]
+        yield [await stack.enter_async_context(site) for site in sites]
+
+
 async def leaders(replicas: list[Site]) -> list[Site]:
     """Those that lead after a look each."""
     return [replica for replica in replicas if await replica.app.state.leadership.hold()]
@@ -207,8 +221,9 @@ async def test_of_three_monitors_one_leads_and_each_transition_is_written_once(r
 
 @POSTGRESQL
 async def test_monitors_that_all_think_they_lead_write_each_transition_once(
-    replicas: list[Site], database: Database, monkeypatch: pytest.MonkeyPatch
+    unbraked_replicas: list[Site], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    replicas = unbraked_replicas
     first = replicas[0]
     await first.vault()
     key = await first.registration_key()

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from app.models import Host, ProcessServer, SourceMachine
+from tests.support.fleets import let_brakes_go
 from tests.support.muster import Site, registration
 
 ROUNDS = 100
@@ -27,6 +28,7 @@ async def silent_fleet(site: Site) -> tuple[dict[str, Any], list[dict[str, Any]]
     site.manual_clock.advance(1)
     await site.tick()
     await site.pass_time(TIMEOUT, step=10)
+    await let_brakes_go(site)
     assert (await site.beat(server)).status_code == 200
     return server, fleet
 

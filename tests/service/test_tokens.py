@@ -54,10 +54,35 @@ LEAST: dict[str, str] = {
     "putSourceMachine": OPERATOR,
     "readSourceMachine": READER,
     "deleteSourceMachine": OPERATOR,
+    "listAlerts": READER,
+    "listConfigurationServerAlerts": READER,
+    "listProcessServerAlerts": READER,
+    "listVaultProcessServerAlerts": READER,
+    "readHealthPolicy": READER,
+    "updateHealthPolicy": OPERATOR,
     "listEvents": READER,
+    "streamEvents": READER,
     "listJobs": READER,
     "readJob": READER,
     "cancelJob": OPERATOR,
+    "createWebhook": OPERATOR,
+    "listWebhooks": READER,
+    "readWebhook": READER,
+    "updateWebhook": OPERATOR,
+    "deleteWebhook": OPERATOR,
+    "listWebhookDeliveries": READER,
+    "testWebhook": OPERATOR,
+    "rotateWebhookSecret": OPERATOR,
+    "createMailSubscription": OPERATOR,
+    "listMailSubscriptions": READER,
+    "readMailSubscription": READER,
+    "updateMailSubscription": OPERATOR,
+    "deleteMailSubscription": OPERATOR,
+    "listMailSubscriptionDeliveries": READER,
+    "testMailSubscription": OPERATOR,
+    "listBrakes": READER,
+    "readBrake": READER,
+    "acknowledgeBrake": OPERATOR,
     "listReleases": READER,
     "addRelease": ADMIN,
     "withdrawRelease": ADMIN,
@@ -85,7 +110,7 @@ async def _call(client: httpx.AsyncClient, document: dict[str, Any], operation_i
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if operation["operationId"] == operation_id:
-                filled = re.sub(r"\{(token|key|job)\}", lambda _: str(uuid.uuid4()), path)
+                filled = re.sub(r"\{(token|key|job|webhook|subscription|brake)\}", lambda _: str(uuid.uuid4()), path)
                 filled = filled.replace("{", "no-").replace("}", "")
                 body = _example(document, operation) if "requestBody" in operation else None
                 return await client.request(method.upper(), filled, json=body)

@@ -20,6 +20,7 @@ async def test_a_new_vault_is_there_under_name_and_id(site: Site) -> None:
         "location": "westeurope",
         "configurationServerCount": 0,
         "processServerCount": 0,
+        "health": "Healthy",
         "createdAt": rfc3339(site.clock.now()),
         "updatedAt": rfc3339(site.clock.now()),
     }
@@ -164,7 +165,12 @@ async def test_the_summary_counts(site: Site) -> None:
     await site.source_machine(connected["id"], "web-2", 2**41)
     answer = await site.client.get(f"{VAULTS}/CONTOSO/summary")
     assert answer.json() == {
-        "configurationServers": {"total": 1, "byConnectionState": {"Connected": 1}},
+        "health": "Critical",
+        "configurationServers": {
+            "total": 1,
+            "byConnectionState": {"Connected": 1},
+            "byHealth": {"Critical": 1},
+        },
         "processServers": {
             "total": 5,
             "byKind": {"inbuilt": 1, "scaleOut": 3, "failback": 1},

@@ -35,8 +35,10 @@ class Site:
         return self.clock
 
     async def tick(self) -> int:
-        """One look of the monitor."""
-        return int(await self.app.state.monitor.tick())
+        """One look of the monitor, and one for alerts that are due. Returns how many hosts became disconnected."""
+        found = int(await self.app.state.monitor.tick())
+        await self.app.state.alert_sweep.tick()
+        return found
 
     async def pass_time(self, seconds: float, step: float = 5) -> None:
         """Let time pass with the monitor at work."""

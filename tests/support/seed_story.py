@@ -50,3 +50,9 @@ async def tell(site: Site, server: dict[str, Any], version: str) -> None:
     assert (await site.agent_post("/agent/v1/process-servers/register", rebuilt)).status_code == 200
     assert (await site.client.post(f"{VAULT}/process-servers/life-2/purge", json={})).status_code == 200
     assert (await site.client.post(f"{VAULT}/process-servers/life-2/readmit")).status_code == 200
+
+    # A newer release puts every version out of support, until the vault does not want to hear of it.
+    assert (await site.client.post("/api/v1/releases", json={"version": "9.99.1.1"})).status_code == 201
+    await site.pass_time(60, step=60)
+    policy = {"rules": {"version-not-supported": {"isEnabled": False}}}
+    assert (await site.client.patch(f"{VAULT}/health-policy", json=policy)).status_code == 200

@@ -26,6 +26,7 @@ from app.core.errors.base import (
     Purged,
     RangeNotSatisfiable,
     RegistrationKeyRefused,
+    SecretKeyUnavailable,
     TooLarge,
     TooManyRequests,
     Unauthenticated,
@@ -40,6 +41,7 @@ from app.core.errors.conflicts import (
     IdempotencyKeyReused,
     JobNotCancellable,
     LastAdminToken,
+    MailNotConfigured,
     NameAmbiguous,
     NameInUseByAnotherHost,
     NameTaken,
@@ -53,8 +55,10 @@ from app.core.errors.conflicts import (
 )
 from app.core.errors.missing import (
     AgentPackageNotFound,
+    BrakeNotFound,
     ConfigurationServerNotFound,
     JobNotFound,
+    MailSubscriptionNotFound,
     ProcessServerNotFound,
     RegistrationKeyNotFound,
     ReleaseNotFound,
@@ -62,10 +66,12 @@ from app.core.errors.missing import (
     TokenNotFound,
     TombstoneNotFound,
     VaultNotFound,
+    WebhookNotFound,
 )
 
 __all__ = [
     "AgentPackageNotFound",
+    "BrakeNotFound",
     "ConfigurationServerNotFound",
     "Conflict",
     "CredentialRefused",
@@ -85,6 +91,8 @@ __all__ = [
     "JobNotCancellable",
     "JobNotFound",
     "LastAdminToken",
+    "MailNotConfigured",
+    "MailSubscriptionNotFound",
     "MalformedJson",
     "MalformedRequest",
     "MethodNotAllowed",
@@ -106,6 +114,7 @@ __all__ = [
     "RegistrationKeyRefused",
     "ReleaseExists",
     "ReleaseNotFound",
+    "SecretKeyUnavailable",
     "SourceMachineNotFound",
     "TakeoverBlocked",
     "TargetNotFit",
@@ -119,6 +128,7 @@ __all__ = [
     "VaultNotEmpty",
     "VaultNotFound",
     "VersionAboveConfigurationServer",
+    "WebhookNotFound",
     "catalogue",
 ]
 

@@ -234,3 +234,10 @@ class NotReady(Unavailable):
 
     code = "not-ready"
     title = "Muster is not ready"
+
+
+class SecretKeyUnavailable(Unavailable):
+    """This replica lacks the key that webhook secrets are encrypted with."""
+
+    code = "secret-key-unavailable"
+    title = "The secrets can't be decrypted here"

@@ -120,3 +120,10 @@ class JobNotCancellable(Conflict):
 
     code = "job-not-cancellable"
     title = "The job can't be cancelled"
+
+
+class MailNotConfigured(Conflict):
+    """No mail server is set; `MUSTER_SMTP_HOST` names it."""
+
+    code = "mail-not-configured"
+    title = "There is no mail server"

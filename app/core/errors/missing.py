@@ -38,6 +38,13 @@ class JobNotFound(NotFound):
     title = "There is no such job"
 
 
+class BrakeNotFound(NotFound):
+    """No such brake in the vault."""
+
+    code = "brake-not-found"
+    title = "There is no such brake"
+
+
 class TombstoneNotFound(NotFound):
     """No purged process server of that name, id or address."""
 
@@ -71,3 +78,17 @@ class TokenNotFound(NotFound):
 
     code = "token-not-found"
     title = "There is no such token"
+
+
+class WebhookNotFound(NotFound):
+    """No such webhook in the vault."""
+
+    code = "webhook-not-found"
+    title = "There is no such webhook"
+
+
+class MailSubscriptionNotFound(NotFound):
+    """No such mail subscription in the vault."""
+
+    code = "mail-subscription-not-found"
+    title = "There is no such mail subscription"

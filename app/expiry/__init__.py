@@ -1,0 +1,1 @@
+"""Expiry notices: certificates that run out, and releases whose support ends."""

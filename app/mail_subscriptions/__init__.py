@@ -1,0 +1,1 @@
+"""Mail subscriptions: people who are told of events by e-mail."""

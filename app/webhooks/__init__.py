@@ -1,0 +1,1 @@
+"""Webhooks: signed HTTP requests that tell receivers of events."""
