@@ -8,13 +8,16 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 
+from app.core import secrets
 from app.core.clock import ManualClock
 from app.core.db import Database
 from app.core.migrations import upgrade_blocking
+from tests.support.hashing import PRODUCTION_COST, TEST_COST
 from tests.support.muster import Site, new_site
 from tests.support.postgres import PostgresServer
 
@@ -31,6 +34,14 @@ def _plain_environment() -> Iterator[None]:
             del os.environ[name]
     yield
     os.environ.update(kept)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashes() -> Iterator[None]:
+    """Every registration hashes a passphrase; at the product's cost that alone would be minutes."""
+    secrets.ARGON2_COST = TEST_COST
+    yield
+    secrets.ARGON2_COST = PRODUCTION_COST
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +118,12 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def site(database_url: str, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(
+    request: pytest.FixtureRequest, database_url: str, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[Site]:
     """The application on this test's database, with an admin's client; its background tasks tick when told."""
-    async with new_site(database_url, clock, tmp_path) as started:
+    settings: dict[str, Any] = (
+        {} if request.node.get_closest_marker("no_brake") is None else {"brake_minimum_servers": 1000}
+    )
+    async with new_site(database_url, clock, tmp_path, **settings) as started:
         yield started

@@ -118,6 +118,9 @@ EVENT_READS = Counter(
     "Reads of the record for streams: `head` for all of a vault, `behind` for one, `check` for lost notices.",
     ["reason"],
 )
+for reason in ("head", "behind", "check"):
+    # There from the start, so that a rate over them begins at 0.
+    EVENT_READS.labels(reason)
 DELIVERIES = Counter(
     "muster_deliveries", "Attempts to deliver a notification, by how they ended.", ["channel", "outcome"]
 )

@@ -20,6 +20,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 SECRET_BYTES = 32
 PASSPHRASE_TAG_LENGTH = 6
 PASSPHRASE_LENGTH = 32
+ARGON2_COST = {"time_cost": 2, "memory_cost": 19_456, "parallelism": 1}
+"""OWASP's least argon2id parameters: passphrases are random, so more would only slow registrations down."""
+
 _PASSPHRASE_CHARACTERS = frozenset(string.ascii_lowercase + string.digits)
 _ID_HEX = re.compile("[0-9a-f]{32}")
 
@@ -101,10 +104,13 @@ class PassphraseHasher:
     """argon2id off the event loop, at most `parallel` at a time, so that registrations never starve heartbeats."""
 
     def __init__(self, parallel: int = 2) -> None:
-        # OWASP's least argon2id parameters: the passphrases are random, so more would only slow registrations down.
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+        self._hasher = PasswordHasher(
+            time_cost=ARGON2_COST["time_cost"],
+            memory_cost=ARGON2_COST["memory_cost"],
+            parallelism=ARGON2_COST["parallelism"],
+        )
         self._slots = asyncio.Semaphore(parallel)
-        self._unused = self._hasher.hash(secrets.token_urlsafe(SECRET_BYTES))
+        self._unused: str | None = None
 
     async def hash(self, passphrase: str) -> str:
         """The argon2id hash to store."""
@@ -117,8 +123,10 @@ class PassphraseHasher:
             return await asyncio.to_thread(self._verify, stored, normalise_passphrase(passphrase))
 
     def _verify(self, stored: str | None, passphrase: str) -> bool:
+        if stored is None and self._unused is None:
+            self._unused = self._hasher.hash(secrets.token_urlsafe(SECRET_BYTES))
         try:
-            self._hasher.verify(stored or self._unused, passphrase)
+            self._hasher.verify(stored or self._unused or "", passphrase)
         except (VerificationError, InvalidHashError):
             return False
         return stored is not None

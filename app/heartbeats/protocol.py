@@ -34,6 +34,7 @@ class HeartbeatProtocol(HttpToolsProtocol):
         """A heartbeat whose body is still on its way."""
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._head = b""
+        self._idle_since: float | None = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # uvicorn calls this with the head of a request, before its body, or for one that waited in a pipeline.
@@ -62,6 +63,42 @@ class HeartbeatProtocol(HttpToolsProtocol):
         """The client went away."""
         self._held = None
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def _unset_keepalive_if_required(self) -> None:
+        # uvicorn makes and cancels a timer for each request. One timer that looks again is enough: the time at which
+        # a connection fell idle decides.
+        self._idle_since = None
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's own, but for the timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._idle_since = None
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if it has been idle for the keep-alive time; else look again when it might have been."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None or self.transport.is_closing():
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What can't be read as HTTP gets a problem too, and the end of the connection, as uvicorn sees to."""

@@ -162,6 +162,8 @@ async def test_sigterm_ends_the_streams_of_all_workers(tmp_path: Path, database_
 def test_the_command_line_follows_over_a_restart_until_it_is_interrupted(server: MusterServer, tmp_path: Path) -> None:
     asyncio.run(make_vault(server))
     shown = tmp_path / "shown"
+    # A suite that runs in the background ignores SIGINT, and so would its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     follower = ChildProcess.start(
         [MUSTER, "event", "list", "--follow", "--json", "--vault", "contoso"],
         log=shown,
@@ -183,5 +185,6 @@ def test_the_command_line_follows_over_a_restart_until_it_is_interrupted(server:
         follower.wait_until(lambda: numbers() == [1, 2, 3, 4, 5], 30, "what came after the restart")
     finally:
         code = follower.stop(signal_number=signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
     assert code == 0, shown.read_text()
     assert "Traceback" not in shown.read_text()

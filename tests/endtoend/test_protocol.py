@@ -1,5 +1,6 @@
 """Heartbeats over real connections: keep-alive, pipelines, parts, refusals, clients that leave."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -8,7 +9,10 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
+from app.heartbeats.protocol import HeartbeatProtocol
 from tests.support.muster import VERSION, machine
 from tests.support.server import ADMIN_TOKEN, MusterServer
 
@@ -59,6 +63,33 @@ class Line:
     def is_closed(self) -> bool:
         """Whether the server ends the connection, nothing more having come."""
         return self.socket.recv(1) == b""
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop whose time is moved by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.timers: list[tuple[float, Any]] = []
+
+    def time(self) -> float:
+        """The time that was set."""
+        return self.now
+
+    def call_later(self, delay: float, callback: Any, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+        """Remember a timer."""
+        self.timers.append((self.now + delay, callback))
+        return asyncio.TimerHandle(self.now + delay, callback, (), self)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass and timers ring."""
+        end = self.now + seconds
+        while due := sorted(timer for timer in self.timers if timer[0] <= end):
+            self.timers.remove(due[0])
+            self.now = due[0][0]
+            due[0][1]()
+        self.now = end
 
 
 class Agent:
@@ -210,3 +241,36 @@ def test_what_is_no_http_is_a_problem_too(agent: Agent, line: Line) -> None:
     assert (answer.status, answer.body["code"]) == (400, "malformed-request")
     assert answer.headers["content-type"] == "application/problem+json"
     assert line.is_closed()
+
+
+async def test_an_idle_connection_is_closed_after_the_keep_alive_time_and_a_busy_one_is_not() -> None:
+    closed: list[str] = []
+
+    class Transport(asyncio.Transport):
+        def is_closing(self) -> bool:
+            return bool(closed)
+
+        def close(self) -> None:
+            closed.append("closed")
+
+        def get_extra_info(self, _name: str, default: Any = None) -> Any:
+            return default
+
+    config = uvicorn.Config(lambda _scope: None, timeout_keep_alive=5, log_config=None)
+    loop = Loop()
+    protocol = HeartbeatProtocol(config, ServerState(), {}, loop)
+    protocol.connection_made(Transport())
+    for _ in range(3):
+        protocol.on_response_complete()
+        loop.advance(4)
+        protocol._unset_keepalive_if_required()
+    assert not closed, "each request begins the time anew"
+    loop.advance(60)
+    assert not closed, "a request is under way"
+    protocol.on_response_complete()
+    assert len(loop.timers) == 1
+    loop.advance(4.9)
+    assert not closed
+    loop.advance(0.2)
+    assert closed == ["closed"]
+    loop.close()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core import secrets
+from tests.support.hashing import PRODUCTION_COST
 
 IDS = st.uuids()
 
@@ -61,11 +62,13 @@ def test_a_passphrase_is_the_same_however_it_is_typed(case: Callable[[str], str]
     assert len(secrets.normalise_passphrase(passphrase)) - secrets.PASSPHRASE_TAG_LENGTH == 26
 
 
-async def test_only_the_passphrase_itself_is_verified() -> None:
+async def test_only_the_passphrase_itself_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert PRODUCTION_COST == {"time_cost": 2, "memory_cost": 19_456, "parallelism": 1}, "OWASP's least for argon2id"
+    monkeypatch.setattr(secrets, "ARGON2_COST", PRODUCTION_COST)
     hasher = secrets.PassphraseHasher()
     passphrase = secrets.new_passphrase()
     stored = await hasher.hash(passphrase)
-    assert stored.startswith("$argon2id$")
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert passphrase not in stored
     assert secrets.normalise_passphrase(passphrase) not in stored
     assert stored != await hasher.hash(passphrase), "salted"

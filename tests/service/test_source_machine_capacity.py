@@ -103,6 +103,7 @@ async def test_a_machine_above_two_terabytes_is_never_protected(site: Site, serv
     accepted(await put(site, processServer="ps-2", churnInBytesPerDay=2 * TB), 201)
 
 
+@pytest.mark.no_brake
 async def test_a_disconnected_process_server_takes_no_new_machines(site: Site, servers: Servers) -> None:
     accepted(await put(site), 201)
     await site.pass_time(1_000)

@@ -85,6 +85,7 @@ async def test_moving_nothing_tells_nobody(site: Site, servers: Servers, databas
         assert (await host_row(database, registered)).generation == before[name]
 
 
+@pytest.mark.no_brake
 async def test_a_dead_source_is_no_obstacle_a_dead_target_is(site: Site, servers: Servers) -> None:
     await site.source_machine(servers["ps-1"]["id"], "sql-1")
     await site.pass_time(1_000)
@@ -108,6 +109,7 @@ async def test_the_whole_load_must_fit(site: Site, servers: Servers) -> None:
     assert found["limit"] == {"sourceMachines": 85, "churnInBytesPerDay": 250 * GB}
 
 
+@pytest.mark.no_brake
 async def test_every_problem_is_named(site: Site, servers: Servers) -> None:
     await site.source_machine(servers["ps-1"]["id"], "sql-1", 251 * GB)
     await site.beat(servers["ps-2"], 2, agentVersion="9.63.0.0")
