@@ -19,6 +19,9 @@ EXIT_BAD_SETTINGS = 2
 ADMIN_TOKEN_FILE = "admin-token"
 MINIMUM_KEEP_ALIVE_SECONDS = 75
 KEEP_ALIVE_MARGIN_SECONDS = 30
+WORKER_START_SECONDS = 30
+"""A worker that does not answer the supervisor for that long is replaced, and one answers only once Python has read
+this package. uvicorn's default of 5 s is less than that on a busy machine: each new worker would be killed in turn."""
 
 
 def register(application: typer.Typer) -> None:
@@ -105,6 +108,7 @@ def _run(settings: "Settings") -> None:
         timeout_keep_alive=int(
             max(MINIMUM_KEEP_ALIVE_SECONDS, settings.heartbeat_timeout_seconds / 5 + KEEP_ALIVE_MARGIN_SECONDS)
         ),
+        timeout_worker_healthcheck=WORKER_START_SECONDS,
         timeout_graceful_shutdown=max(int(settings.shutdown_seconds), 1),
         ssl_certfile=settings.tls_certificate_file,
         ssl_keyfile=settings.tls_key_file,

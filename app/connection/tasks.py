@@ -59,6 +59,7 @@ class Monitor:
             is_leader = await self._leadership.hold()
         except Exception:
             MONITOR_LEADER.set(0)
+            BRAKE_HELD_SERVERS.set(0)
             raise
         MONITOR_LEADER.set(1 if is_leader else 0)
         if not is_leader:

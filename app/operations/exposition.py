@@ -32,6 +32,19 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+class _Workers:
+    """A collector of what all workers have counted."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        # A worker that starts makes its files first and gives them their size then.
+        sized = [str(file) for file in self._folder.glob("*.db") if _size_of(file)]
+        found: Iterable[Metric] = multiprocess.MultiProcessCollector.merge(sized)  # type: ignore[no-untyped-call]
+        return found
+
+
 class _Readings:
     """A collector of what was read already."""
 
@@ -50,7 +63,7 @@ def render(readings: Iterable[Metric]) -> bytes:
         registry.register(REGISTRY)
     else:
         forget_dead_workers(folder)
-        multiprocess.MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+        registry.register(_Workers(folder))
     registry.register(_Readings(readings))
     return generate_latest(registry)
 
@@ -81,6 +94,13 @@ def forget_dead_workers(folder: Path) -> None:
     for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
         if not _is_worker(pid):
             _forget(pid, folder)
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _forget(pid: int, folder: Path) -> None:

@@ -405,3 +405,12 @@ def test_a_worker_that_ends_in_order_takes_its_gauges_back_itself(
     exposition.process_ended()
     left = {file.stem for file in tmp_path.iterdir()}
     assert left == {f"counter_{os.getpid()}", f"counter_{os.getppid()}", f"gauge_livesum_{os.getppid()}"}
+
+
+def test_a_worker_that_is_just_starting_spoils_no_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(exposition.FOLDER_VARIABLE, str(tmp_path))
+    for kind in ("gauge_livesum", "counter", "histogram"):
+        (tmp_path / f"{kind}_{os.getpid()}.db").touch()
+    up = metrics.DATABASE_UP.family()
+    up.add_metric((), 1)
+    assert Scrape(exposition.render([up]).decode()).value("muster_database_up") == 1

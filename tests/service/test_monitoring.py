@@ -1,6 +1,5 @@
 """contrib/: the Prometheus alerts and the Grafana dashboard ask for what a scrape of the application has."""
 
-import asyncio
 import json
 import re
 import shutil
@@ -14,14 +13,17 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from app.core import errors, metrics
+from app.core.background import BackgroundTask
 from app.core.clock import ManualClock
-from app.main import ROUTERS
+from app.main import ROUTERS, _tasks
 from app.operations.census import KEPT_SECONDS
-from app.vocabulary import AlertCode, ConnectionState, Health, ServerKind, Severity
+from app.vocabulary import AlertCode, ChannelKind, ConnectionState, DeliveryState, Health, ServerKind, Severity
 from tests.support import promql
 from tests.support.certificates import certificate
 from tests.support.muster import Site, new_site
+from tests.support.notifications import HERE, happen, notify, webhook
 from tests.support.scrape import Scrape
+from tests.support.streams import Follower
 
 CONTRIB = Path(__file__).resolve().parent.parent.parent / "contrib"
 README = CONTRIB.parent / "README.md"
@@ -94,8 +96,8 @@ def database_kind() -> str:
 async def exposed(database_url: str, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Scrape]:
     """A scrape of the application after everything that is counted has happened."""
     chain, key = certificate(tmp_path)
-    settings = {"tls_certificate_file": chain, "tls_key_file": key}
-    async with new_site(database_url, clock, tmp_path, runs_tasks=True, **settings) as site:
+    settings = {**HERE, "tls_certificate_file": chain, "tls_key_file": key}
+    async with new_site(database_url, clock, tmp_path, **settings) as site:
         await _happen(site)
         clock.advance(KEPT_SECONDS)
         yield Scrape((await site.client.get("/metrics")).text)
@@ -109,10 +111,19 @@ async def _happen(site: Site) -> None:
     await site.beat("nonsense")
     first = await site.process_server(server)
     await site.source_machine(first["id"], "web-01", 1)
+    async with Follower(site.app, 0) as stream:
+        await stream.events(1)
+    # Nobody listens there: the attempt fails and is tried again.
+    await webhook(site, "http://127.0.0.1:1/hook")
+    await happen(site)
+    assert await notify(site) > 0
     await site.pass_time(960)
-    for task in site.app.state.background.tasks.values():
-        while task.last_success is None:
-            await asyncio.sleep(0.01)
+    for task in (*_tasks(site.app.state), BackgroundTask("broken", 60, _fail, site.clock)):
+        await task.run_once()
+
+
+async def _fail() -> None:
+    raise RuntimeError("as a task that fails")
 
 
 def labels_of(exposed: Scrape) -> dict[str, set[str]]:
@@ -133,6 +144,8 @@ def known_values(exposed: Scrape, label: str) -> set[str]:
         "severity": set(Severity),
         "kind": set(ServerKind),
         "reason": set(errors.catalogue()) | {"invalid"},
+        "channel": set(ChannelKind),
+        "outcome": {state.value.lower() for state in DeliveryState} | {"retried"},
         "route": {route.path for router in ROUTERS for route in router.routes if hasattr(route, "path")},
         "job": {"muster"},
     }
