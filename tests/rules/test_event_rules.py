@@ -105,5 +105,5 @@ def test_a_window_does_not_bridge_a_gap() -> None:
     window = Window(10)
     window.extend([entry(11), entry(12)], 12)
     window.extend([entry(20), entry(21)], 21)
-    assert window.after(12, 5) is None
+    assert [window.after(position, 5) for position in range(11, 19)] == [None] * 8
     assert window.after(19, 5) == [entry(20), entry(21)]
