@@ -42,7 +42,8 @@ def serve(
     """Serve the API. Migrates the embedded database and makes the first admin token when there is none."""
     import asyncio
 
-    from app.core.settings import MigrateAtStart, unknown_variables
+    from app.core.setting_types import MigrateAtStart
+    from app.core.settings import unknown_variables
 
     given = {
         "host": host,

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from app.core.settings import LogFormat, LogLevel
+from app.core.setting_types import LogFormat, LogLevel
 from app.core.tracing import into_log
 
 _SECRET_KEYS = re.compile(r"passphrase|credential|secret|token$|authorization|registration_?key$", re.IGNORECASE)

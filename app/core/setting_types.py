@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 SECRET_KEY_BYTES = 32
 MAX_ADDRESS_LENGTH = 254
@@ -16,7 +16,32 @@ _ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 # RFC 5322's dot-atom: plain ASCII, nothing quoted, no room for a second header or recipient.
 _MAIL_ADDRESS = re.compile(rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least severe log line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class MigrateAtStart(StrEnum):
+    """When `muster serve` migrates the database itself."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 class SmtpTls(StrEnum):

@@ -6,9 +6,8 @@ documentation that `muster settings` and the README print.
 
 import importlib.util
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from dotenv import dotenv_values
 from fastapi import Request
@@ -17,7 +16,19 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.core.setting_types import MailAddress, Network, Networks, SecretKeys, SmtpTls, networks_in, parts
+from app.core.setting_types import (
+    LogFormat,
+    LogLevel,
+    MailAddress,
+    MigrateAtStart,
+    Network,
+    Networks,
+    Seconds,
+    SecretKeys,
+    SmtpTls,
+    networks_in,
+    parts,
+)
 from app.vocabulary import HEARTBEATS_PER_TIMEOUT, TICKS_PER_TIMEOUT, WINDOWS_PER_TIMEOUT
 
 PREFIX = "MUSTER_"
@@ -29,35 +40,8 @@ POSTGRESQL_DRIVER = "postgresql+asyncpg"
 SQLITE_DRIVER = "sqlite+aiosqlite"
 
 
-class LogFormat(StrEnum):
-    """How log lines are written."""
-
-    CONSOLE = "console"
-    JSON = "json"
-
-
-class LogLevel(StrEnum):
-    """The least severe log line that is written."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class MigrateAtStart(StrEnum):
-    """When `muster serve` migrates the database itself."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
-
-
 class SettingsError(Exception):
     """A setting can't be used; the message names it, its value and what would be right."""
-
-
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class Settings(BaseSettings):
@@ -124,32 +108,19 @@ class Settings(BaseSettings):
         description="Seconds between two looks for silent servers; never more than a quarter of the timeout.",
     )
     brake_share_percentage: float = Field(
-        default=55,
-        gt=0,
-        le=100,
-        description="Share of a configuration server's or a vault's connected servers, in percent, that must fall "
-        "silent at once for them to become `Unknown` with one alert.",
+        default=55, gt=0, le=100, description="Percent of a site's servers whose silence at once makes them `Unknown`."
     )
     brake_minimum_servers: int = Field(
-        default=3,
-        ge=1,
-        le=1_000_000,
-        description="Servers that must fall silent at once for that, whatever their share; above the fleet's size it "
-        "never happens.",
+        default=3, ge=1, le=1_000_000, description="Servers that it takes at least; above the fleet's size: never."
     )
     brake_window_seconds: Seconds = Field(
-        default=300,
-        description="Seconds within which silence is at once; at least the heartbeat interval, and never more than a "
-        "third of the timeout.",
+        default=300, description="Seconds that are at once; at least the interval, at most a third of the timeout."
     )
     brake_hold_seconds: Seconds = Field(
-        default=900, description="Seconds after which such servers are let go to `Disconnected` at the latest."
+        default=900, description="Seconds that such servers are `Unknown` before they become `Disconnected`."
     )
     brake_releases_per_minute: float = Field(
-        default=20,
-        gt=0,
-        le=100_000,
-        description="Servers of one configuration server or vault that become `Disconnected` in a minute then.",
+        default=20, gt=0, le=100_000, description="Servers of one site that become `Disconnected` in a minute then."
     )
     alert_window_seconds: Seconds = Field(
         default=900, description="Seconds a condition must hold before it is an alert."

@@ -11,6 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.models import Alert, ConfigurationServer, Host, ProcessServer
 from app.vocabulary import AlertCode, ConnectionState, ServerKind
 
+_SILENT = {
+    ConnectionState.DISCONNECTED: AlertCode.HEARTBEAT_MISSING,
+    ConnectionState.UNKNOWN: AlertCode.CONNECTION_UNKNOWN,
+}
+
 
 def _fires(code: AlertCode, server_id: Any) -> ColumnElement[bool]:
     return exists(
@@ -75,31 +80,30 @@ async def certificates(session: AsyncSession, until: datetime) -> Sequence[Any]:
 
 
 async def silent_without_alert(session: AsyncSession) -> Sequence[uuid.UUID]:
-    """Disconnected hosts on one of whose servers that is no alert: left so by a version of Muster without alerts."""
-    is_silent = Host.connection_state == ConnectionState.DISCONNECTED.value
-    code = AlertCode.HEARTBEAT_MISSING
-    of_site = (
+    """Silent hosts on one of whose servers that is no alert: left so by a version of Muster without alerts."""
+    looks = [
         select(Host.id)
-        .join(ConfigurationServer, ConfigurationServer.host_row_id == Host.id)
-        .where(is_silent, not_(_fires(code, ConfigurationServer.id)))
-    )
-    of_server = (
-        select(Host.id)
-        .join(ProcessServer, ProcessServer.host_row_id == Host.id)
-        .where(is_silent, not_(_fires(code, ProcessServer.id)))
-    )
-    return (await session.execute(union_all(of_site, of_server))).scalars().all()
+        .join(server, server.host_row_id == Host.id)
+        .where(Host.connection_state == state.value, not_(_fires(code, server.id)))
+        for state, code in _SILENT.items()
+        for server in (ConfigurationServer, ProcessServer)
+    ]
+    return (await session.execute(union_all(*looks))).scalars().all()
 
 
 async def heard_with_alert(session: AsyncSession) -> Sequence[uuid.UUID]:
-    """Connected hosts with the alert of a missing heartbeat."""
+    """Hosts with an alert of silence that is not that of their connection state."""
     statement = (
         select(Alert.host_row_id)
         .join(Host, Host.id == Alert.host_row_id)
         .where(
-            Alert.code.in_([AlertCode.HEARTBEAT_MISSING.value, AlertCode.CONNECTION_UNKNOWN.value]),
             Alert.cleared_at.is_(None),
-            Host.connection_state == ConnectionState.CONNECTED.value,
+            or_(
+                *(
+                    and_(Alert.code == code.value, Host.connection_state != state.value)
+                    for state, code in _SILENT.items()
+                )
+            ),
         )
     )
     return (await session.execute(statement)).scalars().all()

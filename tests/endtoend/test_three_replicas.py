@@ -1,7 +1,8 @@
 """Three replicas on one PostgreSQL under random registrations, heartbeats and silences, the leader killed twice.
 
-Every change of a connection state has exactly one event, written in its own transaction; a follower of the record that
-loses its connection at random sees each event once and in order. `CHAOS_SECONDS=60` lets it run for a minute.
+Every change of a connection state has exactly one event, written in its own transaction; two followers of the record,
+of its list and of its stream, lose their connections at random and see each event once and in order.
+`CHAOS_SECONDS=60` lets it run for a minute.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.support.follower import Follower, ListFeed
+from tests.support.follower import Feed, Follower, ListFeed, StreamFeed
 from tests.support.muster import VERSION, machine, registration
 from tests.support.postgres import PostgresServer
 from tests.support.server import ADMIN_TOKEN, MusterServer
@@ -235,15 +236,16 @@ async def test_every_transition_is_one_event_and_a_follower_sees_each_once_and_i
     postgres: PostgresServer, database_url: str, watched: asyncpg.Connection, tmp_path: Path
 ) -> None:
     replicas = Replicas(tmp_path, database_url)
-    follower = Follower(ListFeed("contoso"), replicas.urls, ADMIN_TOKEN, seed=1)
+    feeds: list[Feed] = [ListFeed("contoso"), StreamFeed("contoso")]
+    followers = [Follower(feed, replicas.urls, ADMIN_TOKEN, seed) for seed, feed in enumerate(feeds)]
     tasks: list[asyncio.Task[None]] = []
     try:
         await replicas.start()
         async with httpx.AsyncClient(timeout=5) as client:
             machines = await grow(replicas, client)
-            following = asyncio.create_task(follower.run())
+            following = [asyncio.create_task(follower.run()) for follower in followers]
             living = [asyncio.create_task(one.live()) for one in machines]
-            tasks = [following, *living]
+            tasks = [*following, *living]
             await cause_trouble(replicas, watched)
             for task in living:
                 task.cancel()
@@ -254,9 +256,10 @@ async def test_every_transition_is_one_event_and_a_follower_sees_each_once_and_i
         await until(watched, "count(*) = 0 FROM hosts WHERE connection_state <> 'Disconnected'")
         await until(watched, "count(*) = 0 FROM brakes WHERE ended_at IS NULL")
         last = await watched.fetchval("SELECT last_sequence FROM event_counters")
-        while follower.last < last and not following.done():
+        while any(follower.last < last for follower in followers):
             await asyncio.sleep(0.1)
-        assert not following.done(), following.exception()
+            for task in following:
+                assert not task.done(), task.exception()
     finally:
         for task in tasks:
             task.cancel()
@@ -271,8 +274,9 @@ async def test_every_transition_is_one_event_and_a_follower_sees_each_once_and_i
     assert kinds == {"Connected", "Unknown", "Disconnected"}
     engaged = await watched.fetchval("SELECT count(*) FROM events WHERE type LIKE '%.brake-engaged'")
     assert engaged == await watched.fetchval("SELECT count(*) FROM brakes") > 0
-    assert [event["sequence"] for event in follower.seen] == list(range(1, last + 1))
-    assert_alternate(follower.seen)
-    assert follower.connections > 5
+    for follower in followers:
+        assert [event["sequence"] for event in follower.seen] == list(range(1, last + 1))
+        assert_alternate(follower.seen)
+        assert follower.connections > 5
     assert len(replicas.killed) == 2
     assert sum(one.beats for one in machines) > len(machines)

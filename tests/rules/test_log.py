@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.core import secrets
 from app.core.log import REDACTED, configure, redact
-from app.core.settings import LogFormat, LogLevel
+from app.core.setting_types import LogFormat, LogLevel
 
 SECRET = secrets.issue(uuid.uuid4()).text
 PASSPHRASE = secrets.new_passphrase()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.core.settings import MigrateAtStart, Settings, SettingsError, load_settings, unknown_variables
+from app.core.setting_types import MigrateAtStart
+from app.core.settings import Settings, SettingsError, load_settings, unknown_variables
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:

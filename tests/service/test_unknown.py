@@ -1,7 +1,14 @@
 """What `Unknown` means for the rest: neither connected nor dead."""
 
 import pytest
+from sqlalchemy import delete, select
 
+from app.core.db import Database
+from app.health.findings import Finding
+from app.health.queries import process_servers_on
+from app.health.raising import put, refresh
+from app.models import Alert, Host
+from app.vocabulary import AlertCode, Severity
 from tests.support.fleets import Fleet, dark_site, let_brakes_go, of_type
 from tests.support.muster import Site, problem, registration
 
@@ -36,6 +43,60 @@ async def test_an_unknown_server_is_seen_as_such(site: Site, fleet: Fleet) -> No
     seen = await site.read_process_server(names[1])
     assert (seen["connectionState"], seen["health"]) == ("Disconnected", "Critical")
     assert seen["healthErrors"][0]["code"] == "heartbeat-missing"
+
+
+async def firing(site: Site) -> dict[tuple[str, str], str]:
+    """The alert of silence that fires on each server, by kind and name."""
+    found = await site.walk("/api/v1/vaults/contoso/alerts", state="firing", limit=500)
+    alerts = {(alert["resource"]["kind"], alert["resource"]["name"]): alert["code"] for alert in found}
+    assert len(alerts) == len(found)
+    return alerts
+
+
+async def test_its_alert_goes_with_its_state(site: Site, fleet: Fleet) -> None:
+    names = await dark_site(fleet)
+    servers = [("configuration-server", "cs-1"), *(("process-server", name) for name in names)]
+    assert await firing(site) == dict.fromkeys(servers, "connection-unknown")
+    await fleet.beat(names[1])
+    assert await firing(site) == {
+        server: "connection-unknown" for server in servers if server != ("process-server", names[1])
+    }
+    assert (await site.read_process_server(names[1]))["health"] == "Healthy"
+    await let_brakes_go(site)
+    await fleet.beat(names[1])
+    assert await firing(site) == {
+        server: "heartbeat-missing" for server in servers if server != ("process-server", names[1])
+    }
+    # The brake and the connections have events of their own.
+    assert await of_type(site, ".alert-raised", ".alert-cleared") == []
+
+
+async def test_an_alert_that_fired_before_goes_on_and_counts(site: Site, fleet: Fleet) -> None:
+    names = await fleet.add_site("cs-1", 4)
+    await fleet.beat(*names)
+    async with site.app.state.database.write() as session:
+        host = (await session.execute(select(Host).where(Host.host_id == "host-of-cs-1-ps-1"))).scalar_one()
+        (server,) = (await process_servers_on(session, [host.id], site.clock.now())).values()
+        found = Finding(AlertCode.CPU_UTILISATION, Severity.CRITICAL, site.clock.now(), 99, 95)
+        put(session, {}, server, found, site.clock.now())
+        await refresh(session, [host])
+    await site.pass_time(TIMEOUT, step=10)
+    await site.pass_time(120, step=10)
+    seen = await site.read_process_server("cs-1-ps-1")
+    assert (seen["connectionState"], seen["health"]) == ("Unknown", "Critical")
+    assert [error["code"] for error in seen["healthErrors"]] == ["cpu-utilisation", "connection-unknown"]
+    assert (await site.read_process_server("cs-1-ps-2"))["health"] == "Warning"
+
+
+async def test_the_look_at_all_servers_finds_nothing_to_put_right(site: Site, fleet: Fleet, database: Database) -> None:
+    await dark_site(fleet)
+    site.manual_clock.advance(60)
+    assert await site.app.state.alert_sweep.tick() == 0
+    async with database.write() as session:
+        await session.execute(delete(Alert))
+    site.manual_clock.advance(60)
+    assert await site.app.state.alert_sweep.tick() == 5
+    assert set((await firing(site)).values()) == {"connection-unknown"}
 
 
 async def test_an_unknown_server_takes_no_machines(site: Site, fleet: Fleet) -> None:
@@ -107,7 +168,7 @@ async def test_a_takeover_that_was_approved_before_waits_while_it_is_unknown(sit
     await site.client.post("/api/v1/vaults/contoso/process-servers/ps-1/takeover")
     for agent in (server, *agents):
         await site.beat(agent)
-    await site.pass_time(TIMEOUT)
+    await site.pass_time(TIMEOUT, step=10)
     rebuilt = registration(server, "ps-1", hostId="rebuilt", instanceId="rebuilt")
     answer = await site.agent_post("/agent/v1/process-servers/register", rebuilt)
     assert "may be alive" in problem(answer, 409, "name-in-use-by-another-host")["detail"]

@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from app.core import log as logs
 from app.core.clock import ManualClock
 from app.core.db import Database
-from app.core.settings import LogFormat, LogLevel
+from app.core.setting_types import LogFormat, LogLevel
 from app.core.wire import rfc3339
 from app.models import NotificationChannel
 from tests.support.muster import Site, new_site, pointers, problem

@@ -14,13 +14,13 @@ async def tell(site: Site) -> None:
     other = await site.configuration_server(name="dark-2")
     for agent in dark:
         assert (await site.beat(agent, 1)).status_code == 200
-    await site.pass_time(SILENT_SECONDS)
+    await site.pass_time(SILENT_SECONDS, step=10)
     (brake,) = (await site.client.get(f"{VAULT}/brakes")).json()["items"]
     assert (await site.client.post(f"{VAULT}/brakes/{brake['id']}/acknowledge")).status_code == 200
     await site.pass_time(30)
     for agent in (*dark, other):
         assert (await site.beat(agent, 2)).status_code == 200
-    await site.pass_time(SILENT_SECONDS + HOLD_SECONDS)
+    await site.pass_time(SILENT_SECONDS + HOLD_SECONDS, step=10)
     for name in ("dark-1", "dark-2"):
         deleted = await site.client.delete(f"{VAULT}/configuration-servers/{name}?force=true")
         assert deleted.status_code == 204, deleted.text

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import httpx
 
+from tests.support.streams import frame_of
+
 Event = dict[str, Any]
 
 
@@ -49,6 +51,25 @@ class ListFeed:
                 continue
             position += len(page["items"])
             self._ends[position] = page["nextCursor"]
+
+
+class StreamFeed:
+    """The stream: a frame for each event, resumed by `Last-Event-ID`."""
+
+    def __init__(self, vault: str) -> None:
+        self._path = f"/api/v1/vaults/{vault}/events/stream"
+
+    async def open(self, client: httpx.AsyncClient, url: str, after: int) -> AsyncGenerator[Event, None]:
+        """Passes over comments and frames that only have a number."""
+        async with client.stream("GET", url + self._path, headers={"Last-Event-ID": str(after)}) as answer:
+            answer.raise_for_status()
+            rest = ""
+            async for text in answer.aiter_text():
+                *frames, rest = (rest + text).split("\n\n")
+                for frame in map(frame_of, frames):
+                    if frame.data is not None:
+                        assert frame.id == frame.data["sequence"]
+                        yield frame.data
 
 
 class Follower:
