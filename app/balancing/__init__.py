@@ -1,0 +1,1 @@
+"""Where source machines go: placement, load balance, switch, rebalance."""
