@@ -107,7 +107,7 @@ async def test_a_renewed_certificate_is_valid_for_three_years_more(site: Site, s
     assert job["state"] == "Succeeded"
     assert job["details"]["expiresAt"] == rfc3339(expires)
     after = await site.read_configuration_server()
-    assert after["certificateExpiresAt"] > before["certificateExpiresAt"]
+    assert after["sslCertExpiryDate"] > before["sslCertExpiryDate"]
     assert await renewals(site) == 0
     assert (await types_since(site, "configuration-server.certificate-renewal-requested"))[-1] == (
         "configuration-server.certificate-renewed"
