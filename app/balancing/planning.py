@@ -19,7 +19,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from app.balancing.bounds import fewest_leaving, least_level
-from app.balancing.relocation import Allowance, Outcome, relocate
+from app.balancing.carrying import Allowance, Effort, Outcome, Problem
+from app.balancing.ejection import with_fewer_moves
+from app.balancing.relocation import relocate
 from app.balancing.world import FULL, Role, Wish, World, highest, share_of, utilisation
 from app.sizing.tiers import NO_LOAD, Load
 from app.vocabulary import RebalanceGoal
@@ -30,36 +32,69 @@ STEP = 50
 """Basis points to which the search for the lowest level goes."""
 MOST_ROUNDS = 12
 """How often a goal is pursued anew from its own result."""
-MOST_ATTEMPTS = 60
-"""Attempts at a level in one round: what bounds the time."""
+EFFORT = 150_000
+EFFORT_FOR_FEWER = 100_000
+"""Servers looked at for a machine: what bounds the time, to about a second each."""
 
 
 class Found(NamedTuple):
-    """Where each machine goes, and the lower bound on the highest utilisation, above FULL where the limits can't be
-    kept.
-    """
+    """Where each machine goes, and what no plan can beat."""
 
     where: list[int]
     level_bound: int
+    """The lower bound on the highest utilisation, above FULL where the limits can't be kept."""
+    least_moves: int
+    """The fewest with which any plan could bring the servers down so far, those apart that can't come down."""
 
 
 def search(world: World, wish: Wish) -> Found:
     """Where each machine goes for the sake of a wish."""
-    if not world.machines or not world.servers:
-        return Found(world.homes, 0)
-    pursue = _PURSUITS[wish.goal]
-    present = world
+    effort = Effort(EFFORT)
+    site = _Site(world, effort)
     for _ in range(MOST_ROUNDS):
-        where = pursue(present, wish.server or 0)
-        if where == present.homes:
+        where = _pursued(site, wish)
+        if where == site.world.homes:
             break
-        present = present.moved(where)
-    return Found(present.homes, level_bound(world, wish))
+        site = _Site(site.world.moved(where), effort)
+    where, stuck = site.world.homes, site.stuck
+    bound, least = level_bound(world, wish), _least_moves(world, wish, where, stuck)
+    fewer = _with_fewer_moves(world, wish, where, bound, least)
+    if fewer != where:
+        site = _Site(world.moved(fewer), Effort(EFFORT))
+        if _pursued(site, wish) == fewer:
+            where, least = fewer, _least_moves(world, wish, fewer, site.stuck)
+    return Found(where, bound, least)
+
+
+def _pursued(site: "_Site", wish: Wish) -> list[int]:
+    """One step towards a goal; home where there is none."""
+    if not site.world.machines:
+        return []
+    return _PURSUITS[wish.goal](site, wish.server or 0)
+
+
+def _with_fewer_moves(world: World, wish: Wish, where: list[int], bound: int, least: int) -> list[int]:
+    """What reaches the same with fewer moves: no server above its present level, or the level that is good enough."""
+    good = min(FULL, bound + TOLERANCE)
+    allowances = []
+    for index, (server, load) in enumerate(zip(world.servers, world.loads(where), strict=True)):
+        level = max(good, utilisation(load, server.limit)) if server.role is not Role.HELD else FULL
+        is_target = server.role is Role.TAKES and load.fits(server.limit)
+        if index == wish.server:
+            is_target, level = wish.goal is RebalanceGoal.USE_NEW, min(level, utilisation(load, server.limit))
+        elif wish.goal is RebalanceGoal.USE_NEW:
+            is_target = False
+        cap = share_of(server.limit, level)
+        keep = Load(max(cap.machines, load.machines), max(cap.churn, load.churn))
+        allowances.append(Allowance(keep, share_of(server.limit, min(FULL, level)) if is_target else None))
+    limits = [server.limit for server in world.servers]
+    problem = Problem(world.churns, world.homes, allowances, limits, Effort(EFFORT_FOR_FEWER))
+    return with_fewer_moves(problem, where, least)
 
 
 def level_bound(world: World, wish: Wish) -> int:
     """The lower bound, in basis points, on the highest utilisation that a wish can lead to."""
-    site = _Site(world)
+    site = _Site(world, Effort(0))
     if wish.goal is RebalanceGoal.BALANCE:
         return site.bound()
     if wish.goal is RebalanceGoal.USE_NEW:
@@ -69,31 +104,36 @@ def level_bound(world: World, wish: Wish) -> int:
     return alone if alone <= FULL else site.bound(emptied=wish.server)
 
 
-def least_moves(world: World, wish: Wish, where: list[int]) -> int:
-    """The fewest moves with which any plan could reach the utilisation that `where` reaches."""
+def _least_moves(world: World, wish: Wish, where: list[int], stuck: list[int]) -> int:
     if wish.goal is RebalanceGoal.EMPTY:
         left = sum(1 for there in where if there == wish.server)
         return sum(1 for home in world.homes if home == wish.server) - left
-    site = _Site(world)
+    site = _Site(world, Effort(0))
     loads = world.loads(where)
-    level = highest(loads, world.servers, site.evened)
-    count = 0
-    for index, server in enumerate(world.servers):
-        if index == wish.server:
-            continue
-        if index in site.evened:
-            keep = share_of(server.limit, level)
-        else:
-            keep = Load(max(loads[index].machines, server.limit.machines), max(loads[index].churn, server.limit.churn))
-        count += fewest_leaving(site.falling[index], keep)
-    return count
+
+    def beside(apart: list[int]) -> int:
+        level = highest(loads, world.servers, [index for index in site.evened if index not in apart])
+        count = 0
+        for index, server in enumerate(world.servers):
+            is_evened = index in site.evened and index not in apart
+            cap = share_of(server.limit, level) if is_evened else server.limit
+            load = NO_LOAD if is_evened else loads[index]
+            if index != wish.server:
+                keep = Load(max(cap.machines, load.machines), max(cap.churn, load.churn))
+                count += fewest_leaving(site.falling[index], keep)
+        return count
+
+    return max(beside(stuck[:count]) for count in range(len(stuck) + 1))
 
 
 class _Site:
     """A world with what the search asks of it again and again."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, effort: Effort) -> None:
         self.world = world
+        self.effort = effort
+        self.stuck: list[int] = []
+        """Servers that can't come down; the others are evened without them."""
         self.servers = world.servers
         self.loads = world.loads()
         self.limits = [server.limit for server in world.servers]
@@ -104,7 +144,6 @@ class _Site:
             self.falling[machine.home].append(machine.churn)
         for churns in self.falling:
             churns.sort(reverse=True)
-        self.attempts = MOST_ATTEMPTS
 
     def is_beyond(self, index: int) -> bool:
         """Whether a server carries more than its limits."""
@@ -160,8 +199,8 @@ class _Site:
 
     def attempt(self, allowances: list[Allowance], *, makes_room: bool) -> Outcome:
         """Relocate within `allowances`."""
-        self.attempts -= 1
-        return relocate(self.world.churns, self.world.homes, allowances, self.limits, makes_room=makes_room)
+        problem = Problem(self.world.churns, self.world.homes, allowances, self.limits, self.effort)
+        return relocate(problem, makes_room=makes_room)
 
     def keeping(self, index: int) -> Allowance:
         """Nothing has to leave a server, and nothing comes."""
@@ -174,7 +213,7 @@ class _Site:
         `low` has been tried in vain. `fallback` is as good as at `high`.
         """
         best = fallback
-        while high - low > STEP and self.attempts > 0:
+        while high - low > STEP and self.effort.looks > 0:
             middle = (low + high) // 2
             found = attempt_at(middle)
             if found.beyond:
@@ -184,12 +223,11 @@ class _Site:
         return best
 
 
-def _balanced(world: World, _server: int) -> list[int]:
-    site = _Site(world)
+def _balanced(site: _Site, _server: int) -> list[int]:
     frozen: set[int] = set()
-    while len(frozen) < len(site.servers) and site.attempts > 0:
+    while len(frozen) < len(site.servers) and site.effort.looks > 0:
         where = _evened(site, frozen)
-        if where != world.homes:
+        if where != site.world.homes:
             return where
         # It is even as far as it can be, or stuck: at what is beyond its limits, or at machines that are too large.
         stuck = {index for index in range(len(site.servers)) if index not in frozen and site.is_beyond(index)}
@@ -201,7 +239,8 @@ def _balanced(world: World, _server: int) -> list[int]:
         if not stuck:
             break
         frozen |= stuck
-    return world.homes
+        site.stuck += sorted(stuck)
+    return site.world.homes
 
 
 def _evened(site: _Site, frozen: set[int]) -> list[int]:
@@ -237,9 +276,7 @@ def _evened(site: _Site, frozen: set[int]) -> list[int]:
     return site.lowest(at, low, high, found.where)
 
 
-def _emptied(world: World, server: int) -> list[int]:
-    site = _Site(world)
-
+def _emptied(site: _Site, server: int) -> list[int]:
     def at(level: int, *, makes_room: bool = False) -> Outcome:
         allowances = [site.keeping(index) for index in range(len(site.servers))]
         for index in site.takers:
@@ -248,7 +285,7 @@ def _emptied(world: World, server: int) -> list[int]:
         return site.attempt(allowances, makes_room=makes_room)
 
     if not site.falling[server]:
-        return world.homes
+        return site.world.homes
     low = min(FULL, site.bound_beside(server))
     found = at(low)
     if not found.beyond:
@@ -259,8 +296,7 @@ def _emptied(world: World, server: int) -> list[int]:
     return site.lowest(at, low, FULL, found.where)
 
 
-def _used(world: World, server: int) -> list[int]:
-    site = _Site(world)
+def _used(site: _Site, server: int) -> list[int]:
     average = min(FULL, site.bound(counts_whole_machines=False))
     frozen: set[int] = {server}
 
@@ -277,16 +313,16 @@ def _used(world: World, server: int) -> list[int]:
 
     if any(site.is_beyond(index) for index in range(len(site.servers)) if index != server):
         relief = min((at(FULL), at(FULL, FULL)), key=lambda found: found.beyond)
-        if relief.where != world.homes:
+        if relief.where != site.world.homes:
             return relief.where
         frozen |= {index for index in range(len(site.servers)) if site.is_beyond(index)}
     if utilisation(site.loads[server], site.limits[server]) >= average - TOLERANCE:
-        return world.homes
-    while site.attempts > 0:
+        return site.world.homes
+    while site.effort.looks > 0:
         givers = [index for index in site.evened if index not in frozen]
         now = site.now(frozen)
         if now <= average + STEP or not givers:
-            return world.homes
+            return site.world.homes
         found = at(average)
         if not found.beyond:
             return found.where
@@ -294,7 +330,7 @@ def _used(world: World, server: int) -> list[int]:
         if not found.beyond:
             return site.lowest(at, average, now - STEP, found.where)
         frozen.add(max(givers, key=lambda index: (utilisation(site.loads[index], site.limits[index]), -index)))
-    return world.homes
+    return site.world.homes
 
 
 _PURSUITS = {
