@@ -15,9 +15,11 @@ from app import __version__
 from app.access.failures import Failures
 from app.access.usage import TokenUsage
 from app.alerts import routes as alerts
+from app.balancing import switching_routes as switching
 from app.brakes import routes as brakes
 from app.capacity import routes as capacity
 from app.configuration_servers import routes as configuration_servers
+from app.configuration_servers.tasks import Renewals
 from app.connection.tasks import Monitor
 from app.core import log as logs
 from app.core import openapi, problems
@@ -44,6 +46,7 @@ from app.heartbeats.committer import Committer
 from app.heartbeats.lane import Fleet, HeartbeatLane
 from app.heartbeats.writers import writers_for
 from app.jobs import routes as jobs
+from app.jobs.tasks import Orphans
 from app.lifecycle import routes as purges
 from app.lifecycle.bulk import BulkPurges
 from app.mail_subscriptions import routes as mail_subscriptions
@@ -58,6 +61,7 @@ from app.operations import routes as operations
 from app.operations.census import Census
 from app.operations.tasks import FleetCount, Housekeeping
 from app.process_servers import routes as process_servers
+from app.process_servers.tasks import MaintenanceEnds
 from app.registration_keys import routes as registration_keys
 from app.sizing import routes as sizing
 from app.source_machines import routes as source_machines
@@ -79,6 +83,7 @@ ROUTERS: list[APIRouter] = [
     decommission.router,
     purges.router,
     source_machines.router,
+    switching.router,
     onboarding.router,
     upgrades.router,
     versions.router,
@@ -205,6 +210,9 @@ def _tasks(state: Any) -> list[BackgroundTask]:
         BackgroundTask("fleet count", 60, FleetCount(state.database, state.fleet).tick, clock),
         BackgroundTask("event streams", TICK_SECONDS, state.event_hub.tick, clock),
         BackgroundTask("token usage", 15, state.token_usage.flush, clock),
+        BackgroundTask("renewals", 2, Renewals(state.database, clock).tick, clock),
+        BackgroundTask("orphaned jobs", 30, Orphans(state.database, clock).tick, clock),
+        BackgroundTask("maintenance ends", 15, MaintenanceEnds(state.database, clock).tick, clock),
         BackgroundTask("bulk purges", 2, BulkPurges(state.database, clock).tick, clock),
         BackgroundTask("dispatch", 2, state.dispatcher.tick, clock),
         BackgroundTask("delivery", 2, state.deliverer.tick, clock),

@@ -228,6 +228,11 @@ class JobType(StrEnum):
 
     DECOMMISSION = "decommission"
     PURGE = "purge"
+    LOAD_BALANCE = "load-balance"
+    SWITCH = "switch"
+    REBALANCE = "rebalance"
+    REFRESH = "refresh"
+    RENEW_CERTIFICATE = "renew-certificate"
 
 
 class JobState(StrEnum):
@@ -241,6 +246,13 @@ class JobState(StrEnum):
 
 
 OPEN_JOB_STATES = (JobState.QUEUED, JobState.IN_PROGRESS)
+
+MOVING_JOBS = (JobType.LOAD_BALANCE, JobType.SWITCH, JobType.REBALANCE)
+"""Their machines have moved in the transaction that made the job; while it is open, only a target's agent has yet to
+observe it. So they keep nobody from removing the server that the machines left."""
+
+ASKING_JOBS = (JobType.REFRESH, JobType.RENEW_CERTIFICATE)
+"""What a configuration server's agent is asked to do; nothing has happened until it has observed it."""
 
 
 class ResourceKind(StrEnum):
@@ -297,6 +309,15 @@ class EventType(StrEnum):
     PROCESS_SERVER_READMITTED = "process-server.readmitted"
     PROCESS_SERVER_TAKEOVER_APPROVED = "process-server.takeover-approved"
     PROCESS_SERVER_TAKEN_OVER = "process-server.taken-over"
+    PROCESS_SERVER_LOAD_BALANCED = "process-server.load-balanced"
+    PROCESS_SERVER_SWITCHED = "process-server.switched"
+    PROCESS_SERVER_MAINTENANCE_ENDED = "process-server.maintenance-ended"
+    CONFIGURATION_SERVER_REBALANCED = "configuration-server.rebalanced"
+    CONFIGURATION_SERVER_REFRESH_REQUESTED = "configuration-server.refresh-requested"
+    CONFIGURATION_SERVER_REFRESHED = "configuration-server.refreshed"
+    CONFIGURATION_SERVER_CERTIFICATE_RENEWAL_REQUESTED = "configuration-server.certificate-renewal-requested"
+    CONFIGURATION_SERVER_CERTIFICATE_RENEWED = "configuration-server.certificate-renewed"
+    JOB_FAILED = "job.failed"
     SOURCE_MACHINE_REGISTERED = "source-machine.registered"
     SOURCE_MACHINE_UPDATED = "source-machine.updated"
     SOURCE_MACHINE_MOVED = "source-machine.moved"
@@ -359,6 +380,16 @@ EVENT_MEANINGS: dict[EventType, str] = {
     EventType.PROCESS_SERVER_READMITTED: "A purged machine may register again.",
     EventType.PROCESS_SERVER_TAKEOVER_APPROVED: "A rebuilt machine may take a process server's place.",
     EventType.PROCESS_SERVER_TAKEN_OVER: "A rebuilt machine took a process server's place, machines and history.",
+    EventType.PROCESS_SERVER_LOAD_BALANCED: "Chosen source machines of it moved to another one; `data` says which one.",
+    EventType.PROCESS_SERVER_SWITCHED: "All of its source machines moved to another one; `data` says which one.",
+    EventType.PROCESS_SERVER_MAINTENANCE_ENDED: "A process server's maintenance ended by itself.",
+    EventType.CONFIGURATION_SERVER_REBALANCED: "A rebalance plan was applied; `data` says what moved where.",
+    EventType.CONFIGURATION_SERVER_REFRESH_REQUESTED: "A configuration server was asked to report at once.",
+    EventType.CONFIGURATION_SERVER_REFRESHED: "A configuration server has reported as it was asked to.",
+    EventType.CONFIGURATION_SERVER_CERTIFICATE_RENEWAL_REQUESTED: "A configuration server was asked to renew its "
+    "certificate.",
+    EventType.CONFIGURATION_SERVER_CERTIFICATE_RENEWED: "A configuration server's certificate was renewed.",
+    EventType.JOB_FAILED: "A job that waited for an agent ended without it; `data.error` says why.",
     EventType.SOURCE_MACHINE_REGISTERED: "A source machine was registered; `data.overCapacity` says if by override.",
     EventType.SOURCE_MACHINE_UPDATED: "A source machine's record was changed.",
     EventType.SOURCE_MACHINE_MOVED: "A source machine uses another process server; `data` says from where to where.",

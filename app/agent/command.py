@@ -34,11 +34,12 @@ from .decommission import decommission
 from .departure import Departure
 from .executor import DaemonExecutor
 from .exit_codes import ExitCode
-from .heartbeat import Agent, Beat, ExitReason, NotRegisteredError, Outcome, PurgedError
+from .heartbeat import Agent, NotRegisteredError, PurgedError
 from .host import routed_addresses
 from .lock import AlreadyRunningError, StateLock, is_locked
 from .logs import set_up_logging
 from .notify import ServiceNotifier
+from .outcomes import Beat, ExitReason, Outcome
 from .proxy_choice import chosen_proxy, set_proxy
 from .request import UsageError, choose_settings, read_request, warn_of_risks
 from .services import service_reader

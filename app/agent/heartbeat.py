@@ -8,12 +8,10 @@ of a dead control plane is an outage like any other.
 
 import asyncio
 import dataclasses
-import enum
 import logging
 import random
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -23,6 +21,7 @@ from .answers import describe_purge, read_notice, read_purge
 from .clock import Clock, SystemClock, rfc3339
 from .deadlines import within
 from .departure import Departure
+from .outcomes import Beat, ExitReason, Outcome
 from .state import DesiredState, Identity, Json, LastHeartbeat, Outage, Purge, Settings, State, StateError
 from .store import StateStore
 from .telemetry import Reading, TelemetrySource
@@ -57,36 +56,6 @@ class PurgedError(Exception):
         """Take what the control plane told."""
         super().__init__(describe_purge(purge))
         self.purge = purge
-
-
-class Outcome(enum.Enum):
-    """What became of one try of a heartbeat."""
-
-    ACKNOWLEDGED = "acknowledged"
-    REFUSED = "refused"  # this heartbeat will not be taken; the next one may be
-    FAILED = "failed"  # no answer, or one that asks for another try
-    CREDENTIAL_REFUSED = "credential-refused"
-    PURGED = "purged"
-
-
-class ExitReason(enum.Enum):
-    """Why ``Agent.run`` has returned."""
-
-    STOPPED = "stopped"
-    CREDENTIAL_REFUSED = "credential-refused"
-    PURGED = "purged"
-    DECOMMISSIONED = "decommissioned"
-
-
-@dataclass(frozen=True)
-class Beat:
-    """One try of a heartbeat: its outcome, and after how many seconds the next try is due."""
-
-    outcome: Outcome
-    sequence: int
-    delay_seconds: float
-    detail: str
-    answer: Json | None = None
 
 
 class Agent:
@@ -282,10 +251,13 @@ class Agent:
         self._unanswered = None
         self._refusals = 0
         self._adopt_credential(answer.get("credential"))
-        self._adopt_desired(answer)
+        has_adopted = self._adopt_desired(answer)
         self._log_notices(answer.get("notices"))
         self._save_acknowledgement(answer)
         delay = self._interval_seconds(answer.get("nextHeartbeatSeconds"))
+        if has_adopted:
+            # Whoever asked for it waits for the heartbeat that tells that it was observed.
+            delay = min(delay, schedule.report_delay_seconds(self._chance()))
         if self._failures or not self._has_connected:
             lost = f" after {self._clock.monotonic() - self._failing_since:.0f} s" if self._failures else ""
             _log.info("connected to %s as %s%s", self._settings.url, self._identity.name, lost)
@@ -364,13 +336,15 @@ class Agent:
             self._identity = identity
             _log.info("took over the new credential that the control plane has sent")
 
-    def _adopt_desired(self, answer: Json) -> None:
+    def _adopt_desired(self, answer: Json) -> bool:
         document, generation = answer.get("desired"), answer.get("generation")
         if not isinstance(document, dict) or isinstance(generation, bool) or not isinstance(generation, int):
-            return
+            return False
         # Kept first, reported after: an observed generation that was lost would never be sent again.
-        if self._remember(desired=DesiredState(generation=generation, document=document)):
-            _log.info("took over the desired state of generation %d", generation)
+        if not self._remember(desired=DesiredState(generation=generation, document=document)):
+            return False
+        _log.info("took over the desired state of generation %d", generation)
+        return True
 
     def _save_acknowledgement(self, answer: Json) -> None:
         last = LastHeartbeat(

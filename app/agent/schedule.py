@@ -94,6 +94,14 @@ def interval_seconds(asked: object, fallback_seconds: float, timeout_seconds: fl
     return min(max(seconds, SHORTEST_INTERVAL_SECONDS), longest)
 
 
+def report_delay_seconds(chance: float) -> float:
+    """Return after how long a new desired state is reported: one to three seconds, by ``chance`` (0 to 1).
+
+    Many servers may get one at the same time, as when a site is rebalanced: they don't answer at the same time.
+    """
+    return 1.0 + 2.0 * chance
+
+
 def positive_number(value: object) -> float | None:
     """Return ``value`` as a float if it is a finite number above zero (True is none), else None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

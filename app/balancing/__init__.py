@@ -1,1 +1,1 @@
-"""Placement, load balance, switch and rebalance: which process server carries which source machine."""
+"""Where source machines go: placement, load balance, switch, rebalance."""

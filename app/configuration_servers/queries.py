@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, exists, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.scope import named
 from app.core.pagination import PageRequest, choose_order, fetch_page
 from app.health.queries import worst
-from app.models import Alert, ConfigurationServer, Host, ProcessServer, SourceMachine
-from app.vocabulary import ServerKind
+from app.models import Alert, ConfigurationServer, Host, Job, JobWait, ProcessServer, SourceMachine
+from app.vocabulary import JobState, JobType, ServerKind
 
 ORDERS: dict[str, Sequence[Any]] = {
     "name": (ConfigurationServer.name,),
@@ -170,3 +170,56 @@ async def machines_of(session: AsyncSession, server_id: uuid.UUID) -> Sequence[S
     """The source machines under a configuration server."""
     statement = select(SourceMachine).where(SourceMachine.configuration_server_id == server_id)
     return (await session.execute(statement)).scalars().all()
+
+
+async def lock_by_id(session: AsyncSession, server_id: uuid.UUID) -> ConfigurationServer | None:
+    """A configuration server, locked and fresh; None when it was removed."""
+    statement = (
+        select(ConfigurationServer)
+        .where(ConfigurationServer.id == server_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def components(session: AsyncSession, server_id: uuid.UUID) -> Sequence[Any]:
+    """A configuration server and its process servers but the inbuilt one: kind, name, connection state, version."""
+    own = (
+        select(
+            literal("configuration server").label("kind"),
+            ConfigurationServer.name,
+            Host.connection_state,
+            Host.agent_version,
+        )
+        .join(Host, ConfigurationServer.host_row_id == Host.id)
+        .where(ConfigurationServer.id == server_id)
+    )
+    others = (
+        select(literal("process server").label("kind"), ProcessServer.name, Host.connection_state, Host.agent_version)
+        .join(Host, ProcessServer.host_row_id == Host.id)
+        .where(ProcessServer.configuration_server_id == server_id, ProcessServer.kind != ServerKind.INBUILT.value)
+        .order_by(ProcessServer.name)
+    )
+    return [*(await session.execute(own)).all(), *(await session.execute(others)).all()]
+
+
+async def observed_renewals(session: AsyncSession, limit: int) -> Sequence[uuid.UUID]:
+    """Renewals of certificates that are taken up and wait for no agent any more, at most `limit`."""
+    statement = (
+        select(Job.id)
+        .where(
+            Job.ended_at.is_(None),
+            Job.type == JobType.RENEW_CERTIFICATE.value,
+            Job.state == JobState.IN_PROGRESS.value,
+            ~exists().where(JobWait.job_id == Job.id),
+        )
+        .order_by(Job.id)
+        .limit(limit)
+    )
+    return (await session.execute(statement)).scalars().all()
+
+
+async def renewal_of(session: AsyncSession, job_id: uuid.UUID) -> uuid.UUID | None:
+    """The configuration server that a job works on."""
+    return (await session.execute(select(Job.resource_id).where(Job.id == job_id))).scalar_one_or_none()

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 from app.access.idempotency import Idempotent
 from app.access.principals import Operator, Reader
 from app.access.scope import VaultRef
-from app.configuration_servers import registration, service
+from app.configuration_servers import registration, requests, service
 from app.configuration_servers.schemas import (
     ConfigurationServerRef,
     ConfigurationServerRegister,
@@ -29,6 +29,8 @@ from app.core.errors import (
     NameInUseByAnotherHost,
     PreconditionFailed,
     RegistrationKeyRefused,
+    RenewalBlocked,
+    ServerNotConnected,
     TooManyRequests,
     VaultNotFound,
 )
@@ -36,6 +38,7 @@ from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
 from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
+from app.jobs.schemas import JobView, accepted
 from app.telemetry.schemas import AskedHistory, TelemetryHistoryView
 from app.vocabulary import ConnectionState, Health, VersionStatus
 
@@ -213,3 +216,51 @@ async def replace_passphrase(
     return await service.replace_passphrase(
         database_of(request), request.app.state.hasher, principal, vault, cs, once, now
     )
+
+
+@router.post(
+    "/{cs}/refresh",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Ask a configuration server to report at once",
+    operation_id="refreshConfigurationServer",
+    responses=errors(VaultNotFound, ConfigurationServerNotFound, ServerNotConnected, IdempotencyKeyReused),
+)
+async def refresh_configuration_server(
+    vault: VaultRef,
+    cs: ConfigurationServerRef,
+    principal: Operator,
+    session: WriteSession,
+    once: Idempotent,
+    now: Now,
+    response: Response,
+) -> JobView:
+    """The job ends when its agent has reported. Asking again while it is open returns the same job."""
+
+    async def ask() -> JobView:
+        return accepted(response, vault, await requests.refresh(session, principal, vault, cs, now))
+
+    return await once(session, principal.actor, principal.secret, ask)
+
+
+@router.post(
+    "/{cs}/certificates/renew",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Renew the certificate of a configuration server",
+    operation_id="renewCertificate",
+    responses=errors(VaultNotFound, ConfigurationServerNotFound, RenewalBlocked, IdempotencyKeyReused),
+)
+async def renew_certificate(
+    vault: VaultRef,
+    cs: ConfigurationServerRef,
+    principal: Operator,
+    session: WriteSession,
+    once: Idempotent,
+    now: Now,
+    response: Response,
+) -> JobView:
+    """At any time while it and all of its process servers are connected and current. Valid for three years then."""
+
+    async def ask() -> JobView:
+        return accepted(response, vault, await requests.renew_certificate(session, principal, vault, cs, now))
+
+    return await once(session, principal.actor, principal.secret, ask)

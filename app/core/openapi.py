@@ -26,6 +26,7 @@ TAGS = [
     {"name": "configuration servers", "description": "Each coordinates one site."},
     {"name": "process servers", "description": "Receive, cache and upload replication data."},
     {"name": "source machines", "description": "The protected machines, each carried by one process server."},
+    {"name": "balancing", "description": "Moving source machines between process servers."},
     {"name": "versions", "description": "The release catalogue, compatibility, and the way to newer releases."},
     {"name": "sizing", "description": "How many servers a load needs, and of which size."},
     {"name": "alerts", "description": "What fires and what fired, and when it does."},

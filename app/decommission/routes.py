@@ -26,7 +26,7 @@ from app.core.errors import (
 )
 from app.decommission import service
 from app.decommission.schemas import DecommissionRequest, Goodbye, GoodbyeView
-from app.jobs.schemas import JobView
+from app.jobs.schemas import JobView, accepted
 from app.process_servers.schemas import ProcessServerRef
 
 router = APIRouter(prefix="/api/v1/vaults/{vault}", tags=["process servers"])
@@ -45,9 +45,7 @@ async def _ask(
 ) -> JobView:
     async def ask() -> JobView:
         job = await service.ask(session, principal, *path, body or DecommissionRequest(), now)
-        # Before the answer is kept for repetitions, which get the header too.
-        response.headers["Location"] = f"/api/v1/vaults/{path[0]}/jobs/{job.id}"
-        return job
+        return accepted(response, path[0], job)
 
     return await once(session, principal.actor, principal.secret, ask)
 

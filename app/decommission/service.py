@@ -24,7 +24,7 @@ from app.jobs.schemas import JobView
 from app.models import Host, Job, ProcessServer, Tombstone, Vault
 from app.process_servers import queries as server_queries
 from app.process_servers.service import find, resource_of
-from app.source_machines import service as source_machines
+from app.source_machines import moves
 from app.vocabulary import ConnectionState, EventType, JobType, ServerKind, Severity
 
 DECOMMISSIONED = "decommissioned"
@@ -207,7 +207,7 @@ async def _refuse_blocked(session: AsyncSession, leaving: _Leaving, blockers: Se
             blockers=[_wire_form(blocker) for blocker in blockers],
         )
     if leaving.machines and leaving.target is not None:
-        problems = await source_machines.fit_problems(session, leaving.server, leaving.target, now)
+        problems = await moves.fit_problems(session, leaving.server, leaving.target, now)
         if problems:
             raise TargetNotFit(
                 f"process server '{leaving.target.name}' can't take the {leaving.machines} machine(s) of '{name}': "
@@ -224,7 +224,7 @@ def _wire_form(blocker: Blocker) -> dict[str, object]:
 async def _move_machines(session: AsyncSession, leaving: _Leaving, actor: str, now: datetime, reason: str) -> int:
     if not leaving.machines or leaving.target is None:
         return 0
-    return await source_machines.move_all(session, leaving.server, leaving.target, actor, now, reason=reason)
+    return await moves.move_all(session, leaving.server, leaving.target, actor, now, reason=reason)
 
 
 def _stay(

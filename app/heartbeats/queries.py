@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import ConfigurationServer, Host, Job, ProcessServer, SourceMachine, Tombstone
-from app.vocabulary import OPEN_JOB_STATES, JobState, JobType
+from app.models import ConfigurationServer, Host, Job, JobWait, ProcessServer, SourceMachine, Tombstone
+from app.vocabulary import ASKING_JOBS, OPEN_JOB_STATES, JobState, JobType
 
 
 async def lock_hosts(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Host]:
@@ -68,6 +68,21 @@ async def wanted_decommissions(
         Job.state.in_([state.value for state in OPEN_JOB_STATES]),
     )
     return {row[0]: row[1] for row in await session.execute(statement)}
+
+
+async def wanted_requests(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> Sequence[Any]:
+    """What the configuration server on each host is asked to do: rows of host, job and type, oldest first."""
+    statement = (
+        select(JobWait.host_row_id, Job.id, Job.type)
+        .join(Job, Job.id == JobWait.job_id)
+        .where(
+            JobWait.host_row_id.in_(host_row_ids),
+            Job.type.in_([kind.value for kind in ASKING_JOBS]),
+            Job.ended_at.is_(None),
+        )
+        .order_by(Job.id)
+    )
+    return (await session.execute(statement)).all()
 
 
 async def lock_queued_decommissions(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> Sequence[Any]:

@@ -99,7 +99,7 @@ class MaintenanceWanted(WireOut):
 class ActionWanted(WireOut):
     """Something the agent is asked to do once."""
 
-    type: Literal[JobType.DECOMMISSION]
+    type: Literal[JobType.DECOMMISSION, JobType.REFRESH, JobType.RENEW_CERTIFICATE]
     job: uuid.UUID
 
 

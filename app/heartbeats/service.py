@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +25,7 @@ from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts.identity import identify, refused
 from app.hosts.tombstones import purged
+from app.jobs import observations
 from app.jobs import service as jobs
 from app.jobs.rules import ACKNOWLEDGED_AT
 from app.models import METRICS, Host, Tombstone
@@ -100,7 +102,9 @@ async def settle(session: AsyncSession, beats: Sequence[Beat], now: datetime, te
     await health.observe(session, sightings, now, terms)
     await _count(session, counted, now)
     if observing:
-        await _take_up_decommissions(session, [hosts[host_id] for host_id in observing], now)
+        observers = [hosts[host_id] for host_id in dict.fromkeys(observing)]
+        await _take_up_decommissions(session, observers, now)
+        await observations.observed(session, {host.id: host.observed_generation for host in observers}, now)
     return outcomes
 
 
@@ -244,7 +248,7 @@ async def desired_states(
     rows = await queries.desired_rows(session, host_row_ids)
     ids = [row.ProcessServer.id for row in rows]
     machines = await queries.machine_names(session, ids)
-    decommissions = await queries.wanted_decommissions(session, ids)
+    actions = await _wanted_actions(session, host_row_ids, rows)
     found: dict[uuid.UUID, DesiredState] = {}
     for host_row_id, generation, server in rows:
         is_enabled = is_in_maintenance(server.is_drained, server.maintenance_until, now)
@@ -254,13 +258,24 @@ async def desired_states(
                 is_enabled=is_enabled, until=server.maintenance_until if is_enabled else None
             ),
             source_machines=machines.get(server.id, []),
-            actions=_actions(decommissions.get(server.id)),
+            actions=actions.get(host_row_id, []),
         )
     return found
 
 
-def _actions(decommission: uuid.UUID | None) -> list[ActionWanted]:
-    return [] if decommission is None else [ActionWanted(type=JobType.DECOMMISSION, job=decommission)]
+async def _wanted_actions(
+    session: AsyncSession, host_row_ids: Sequence[uuid.UUID], rows: Sequence[Any]
+) -> dict[uuid.UUID, list[ActionWanted]]:
+    """What the servers on each host are asked to do: a configuration server's requests, then a decommission."""
+    found: dict[uuid.UUID, list[ActionWanted]] = {}
+    for host_row_id, job_id, kind in await queries.wanted_requests(session, host_row_ids):
+        found.setdefault(host_row_id, []).append(ActionWanted(type=JobType(kind), job=job_id))
+    decommissions = await queries.wanted_decommissions(session, [row.ProcessServer.id for row in rows])
+    for host_row_id, _, server in rows:
+        if server.id in decommissions:
+            leave = ActionWanted(type=JobType.DECOMMISSION, job=decommissions[server.id])
+            found.setdefault(host_row_id, []).append(leave)
+    return found
 
 
 async def desired_state(session: AsyncSession, credential: str | None, now: datetime) -> DesiredState:

@@ -9,11 +9,17 @@ ACKNOWLEDGED_AT = "acknowledgedAt"
 """Member of a job's details: when the agent said that it has begun. Absent or null until then."""
 
 
+def progress_of_waits(agents: int, left: int) -> int:
+    """Percent done of a job that has done its part, which is half, and waits for `left` of `agents` to observe it."""
+    return 50 + 50 * (agents - left) // max(agents, 1)
+
+
 def obstacle_to_cancelling(job_type: JobType, state: JobState, details: Mapping[str, Any]) -> str | None:
     """Why a job can't be cancelled; None where it can.
 
     A job ends early only while nothing has happened that can't be undone (api.md, jobs): while it is queued, and
-    a decommission until the agent has acknowledged it.
+    a decommission until the agent has acknowledged it. What an agent is asked to do is queued until it has observed
+    that; machines move at once.
     """
     if state not in OPEN_JOB_STATES:
         return f"it has ended already: {state.value}"

@@ -21,7 +21,10 @@ from app.jobs import queries
 from app.jobs.rules import obstacle_to_cancelling
 from app.jobs.schemas import JobError, JobResource, JobView
 from app.models import Job, Vault
-from app.vocabulary import EventType, JobState, JobType, ResourceKind
+from app.vocabulary import ASKING_JOBS, EventType, JobState, JobType, ResourceKind
+
+_AGENTS_TASKS = (JobType.DECOMMISSION, *ASKING_JOBS)
+"""What an agent is asked to do: while such a job is open, it stands in the desired state."""
 
 
 async def create(
@@ -85,7 +88,10 @@ def _end(job: Job, state: JobState, now: datetime, details: dict[str, Any] | Non
 
 
 async def open_jobs_of(session: AsyncSession, resource_id: uuid.UUID) -> Sequence[Job]:
-    """The jobs on a resource that have not ended, locked, oldest first. Lock the resource's host before."""
+    """The jobs that keep a resource busy, locked, oldest first. Lock the resource's host before.
+
+    Those that have moved its machines don't: only the agent of a target has yet to observe them.
+    """
     return await queries.lock_open_of(session, resource_id)
 
 
@@ -132,8 +138,8 @@ async def cancel(
     job = await _find(session, vault, job_id)
     if job.state == JobState.CANCELLED:
         return view_of(job)
-    if job.type == JobType.DECOMMISSION and job.resource_kind == ResourceKind.PROCESS_SERVER:
-        await queries.renew_desired_state(session, job.resource_id)
+    if job.type in _AGENTS_TASKS:
+        await queries.renew_desired_state(session, ResourceKind(job.resource_kind), job.resource_id)
     locked = await queries.lock(session, job.id)
     if locked is None:
         raise JobNotFound(f"vault '{vault.name}' has no job {job_id}")
@@ -145,6 +151,7 @@ async def cancel(
         )
     locked.state = JobState.CANCELLED.value
     locked.ended_at = now
+    await queries.forget_waits(session, [locked.id])
     record(
         session,
         vault.id,

@@ -20,7 +20,7 @@ from app.lifecycle.rules import Blocker, Facts, blockers_of, left_after_force
 from app.lifecycle.schemas import PurgePreview, PurgeRequest, TombstoneView, blocker_view
 from app.models import Host, ProcessServer, SourceMachine, Tombstone
 from app.process_servers.service import find, resource_of
-from app.source_machines import service as source_machines
+from app.source_machines import moves
 from app.vocabulary import ConnectionState, EventType, ResourceKind, ServerKind, Severity
 
 DEFAULT_REASON = "purged: disconnected and not to be revived"
@@ -158,16 +158,14 @@ async def _clear_machines(
     if not doomed.facts.machines:
         return 0, 0
     if target is not None:
-        problems = await source_machines.fit_problems(session, doomed.server, target, removal.at)
+        problems = await moves.fit_problems(session, doomed.server, target, removal.at)
         if problems:
             raise TargetNotFit(
                 f"process server '{target.name}' can't take the {doomed.facts.machines} machine(s) of "
                 f"'{doomed.server.name}': {'; '.join(problem['detail'] for problem in problems)}",
                 blockers=problems,
             )
-        moved = await source_machines.move_all(
-            session, doomed.server, target, removal.actor, removal.at, reason=removal.reason
-        )
+        moved = await moves.move_all(session, doomed.server, target, removal.actor, removal.at, reason=removal.reason)
         return moved, 0
     machines = await queries.machines_of(session, doomed.server.id)
     for machine in machines:

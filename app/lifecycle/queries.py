@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.scope import named
+from app.jobs.queries import is_open_work
 from app.models import (
     ConfigurationServer,
     Host,
@@ -18,7 +19,7 @@ from app.models import (
     SourceMachine,
     Tombstone,
 )
-from app.vocabulary import OPEN_JOB_STATES, ConnectionState, JobState, JobType, ResourceKind, ServerKind
+from app.vocabulary import ConnectionState, JobState, JobType, ResourceKind, ServerKind
 
 
 class BulkFilter(NamedTuple):
@@ -90,11 +91,9 @@ async def machine_counts(session: AsyncSession, ids: Sequence[uuid.UUID]) -> dic
 
 
 async def open_job_counts(session: AsyncSession, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """Jobs on each process server that have not ended."""
+    """Jobs on each process server that have not ended and keep it busy."""
     rows = await session.execute(
-        select(Job.resource_id, func.count())
-        .where(Job.resource_id.in_(ids), Job.state.in_([state.value for state in OPEN_JOB_STATES]))
-        .group_by(Job.resource_id)
+        select(Job.resource_id, func.count()).where(Job.resource_id.in_(ids), is_open_work()).group_by(Job.resource_id)
     )
     return {row[0]: row[1] for row in rows}
 
@@ -202,6 +201,7 @@ async def claim_bulk_job(session: AsyncSession) -> Job | None:
     statement = (
         select(Job)
         .where(
+            Job.ended_at.is_(None),
             Job.type == JobType.PURGE.value,
             Job.state.in_([JobState.QUEUED.value, JobState.IN_PROGRESS.value]),
         )

@@ -22,7 +22,7 @@ from app.core.errors import (
     TombstoneNotFound,
     VaultNotFound,
 )
-from app.jobs.schemas import JobView
+from app.jobs.schemas import JobView, accepted
 from app.lifecycle import bulk, purge
 from app.lifecycle.schemas import BulkPurgePreview, BulkPurgeRequest, PurgePreview, PurgeRequest, TombstoneView
 from app.process_servers.schemas import ProcessServerRef
@@ -93,8 +93,7 @@ async def purge_in_bulk(
     async def start() -> JobView:
         job = await bulk.start(session, principal, vault, body, now)
         response.status_code = status.HTTP_202_ACCEPTED
-        response.headers["Location"] = f"/api/v1/vaults/{vault}/jobs/{job.id}"
-        return job
+        return accepted(response, vault, job)
 
     return await once(session, principal.actor, principal.secret, start)
 

@@ -6,7 +6,7 @@ vaults
 |  |- process_servers ------- hosts     (an inbuilt process server shares its configuration server's host)
 |  |  `- source_machines
 |- events, event_counters               the record of what happened
-|- jobs                                 long-running operations
+|- jobs, job_waits                      long-running operations, and whom they wait for
 |- notification_channels                webhooks and mail subscriptions; each has a cursor into the events
 |  `- notification_deliveries           the outbox, then the delivery log
 |- brakes                               sites that fell silent at once, whose hosts are held as Unknown
@@ -36,7 +36,7 @@ from app.models.alerts import Alert, HealthPolicy
 from app.models.base import Base
 from app.models.brakes import Brake
 from app.models.notifications import ExpiryNotice, NotificationChannel, NotificationDelivery
-from app.models.record import Event, EventCounter, Job, MonitorWatermark, Outage, Tombstone
+from app.models.record import Event, EventCounter, Job, JobWait, MonitorWatermark, Outage, Tombstone
 from app.models.releases import Release
 from app.models.servers import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
 from app.models.telemetry import METRICS, TelemetryBucket
@@ -57,6 +57,7 @@ __all__ = [
     "IdempotentAnswer",
     "IssuedCredential",
     "Job",
+    "JobWait",
     "MonitorWatermark",
     "NotificationChannel",
     "NotificationDelivery",

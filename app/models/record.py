@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import NAME_LENGTH, Base, BigIdentity, Identified, one_of, short_string
@@ -110,7 +110,28 @@ class Job(Identified, Base):
         one_of("resource_kind", _KINDS_OF_JOBS_AND_TOMBSTONES),
         Index(None, "vault_id", "id"),
         Index(None, "resource_id", "state"),
+        Index(
+            "ix_jobs_open",
+            "type",
+            "id",
+            postgresql_where=text("ended_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+        ),
     )
+
+
+class JobWait(Base):
+    """An agent that has yet to observe what a job did, or asks of it. The job ends with its last row."""
+
+    __tablename__ = "job_waits"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    host_row_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    """No foreign key: a server may be removed while it is waited for, and the job then fails."""
+    generation: Mapped[int]
+    """Of the host's desired state: observed is this one or a later one."""
+
+    __table_args__ = (Index(None, "host_row_id"),)
 
 
 class MonitorWatermark(Base):

@@ -171,6 +171,12 @@ class ProcessServer(Identified, Revised, Base):
         CheckConstraint("data_transfer_port BETWEEN 1 AND 65535", name="data_transfer_port"),
         Index(None, "vault_id", "name", "id"),
         Index(None, "vault_id", "id"),
+        Index(
+            "ix_process_servers_drained",
+            "maintenance_until",
+            postgresql_where=text("is_drained"),
+            sqlite_where=text("is_drained"),
+        ),
     )
 
 

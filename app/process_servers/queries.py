@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, String, cast, func, or_, select
@@ -147,3 +148,14 @@ async def lock_configuration_server(session: AsyncSession, server_id: uuid.UUID)
         .execution_options(populate_existing=True)
     )
     return (await session.execute(statement)).one_or_none()
+
+
+async def ended_maintenances(session: AsyncSession, now: datetime, limit: int) -> Sequence[uuid.UUID]:
+    """Process servers whose maintenance is over and still on record, the longest over first, at most `limit`."""
+    statement = (
+        select(ProcessServer.id)
+        .where(ProcessServer.is_drained, ProcessServer.maintenance_until <= now)
+        .order_by(ProcessServer.maintenance_until)
+        .limit(limit)
+    )
+    return (await session.execute(statement)).scalars().all()

@@ -15,6 +15,7 @@ from app.hosts import compatibility
 from app.hosts import queries as host_queries
 from app.hosts import service as hosts
 from app.hosts.tombstones import Removal, entomb
+from app.jobs import queries as job_queries
 from app.jobs import service as jobs
 from app.models import ConfigurationServer, Host, ProcessServer
 from app.process_servers import queries
@@ -148,6 +149,7 @@ async def inherit(
     hosts.record_upgrade(session, resource, EventType.PROCESS_SERVER_UPGRADED, old, body.agent_version, now)
     await host_queries.forget_unused_credentials(session, old.id)
     await telemetry_queries.hand_on(session, old.id, new.id)
+    await job_queries.hand_on_waits(session, old.id, new.id)
     await session.delete(old)
     await session.flush()
     await compatibility.judge(session, [new.id], now)

@@ -3,8 +3,7 @@
 Every change of a configuration server's machines holds that server's row lock: changes take turns, so what a process
 server carries can't change between the look at its limits and the commit.
 
-For those who move whole loads (purge, decommission): `fit_problems` tells why a target can't take the machines of
-another process server, `move_all` moves them.
+Those who move whole loads (purge, decommission, switch, rebalance) use `moves`.
 """
 
 import uuid
@@ -21,15 +20,16 @@ from app.core.errors import ConfigurationServerNotFound, ProcessServerNotFound, 
 from app.core.pagination import PageRequest
 from app.core.preconditions import Precondition
 from app.core.wire import Page
-from app.events.service import Resource, record
+from app.events.service import record
 from app.models import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
 from app.sizing.tiers import Load
 from app.source_machines import capacity, queries
+from app.source_machines.moves import record_move
 from app.source_machines.rules import Excess
 from app.source_machines.schemas import SourceMachinePut, SourceMachineView
-from app.source_machines.views import view_of
+from app.source_machines.views import resource_of, view_of
 from app.versions import queries as version_queries
-from app.vocabulary import EventType, ResourceKind, Severity
+from app.vocabulary import EventType
 
 
 class Put(NamedTuple):
@@ -37,51 +37,6 @@ class Put(NamedTuple):
 
     view: SourceMachineView
     is_new: bool
-
-
-def resource_of(machine: SourceMachine) -> Resource:
-    """How events name a source machine."""
-    return Resource(ResourceKind.SOURCE_MACHINE, machine.id, machine.name)
-
-
-async def fit_problems(
-    session: AsyncSession, source: ProcessServer, target: ProcessServer, now: datetime
-) -> list[dict[str, Any]]:
-    """Why `target` can't take all machines of `source` at once; empty where it can. Changes nothing.
-
-    Each is `{"code", "detail"}`: `disconnected`, `connection-unknown`, `in-maintenance`, `being-decommissioned`,
-    `version-above-configuration-server`, or `over-capacity` with the numbers. The two are of one configuration server.
-    The answer holds until commit where the caller has locked that server, both process servers and the target's host.
-    """
-    problems = [refusal._asdict() for refusal in await capacity.refusals(session, target, now)]
-    excess = await capacity.excess(session, target, Load(*await queries.totals(session, source.id)))
-    if excess is not None:
-        detail = capacity.told(target, excess)
-        problems.append({"code": capacity.OVER_CAPACITY, "detail": detail, **capacity.numbers(excess)})
-    return problems
-
-
-async def move_all(
-    session: AsyncSession, source: ProcessServer, target: ProcessServer, actor: str, now: datetime, *, reason: str
-) -> int:
-    """Move every machine of `source` to `target`; returns how many. Both agents get their new desired state.
-
-    The caller has locked their one configuration server and both process servers, and has asked `fit_problems`:
-    nothing is judged here. Locks both hosts by rising id, which is harmless where they are locked already. One event
-    a machine, with `reason`; everything is flushed.
-    """
-    hosts = await queries.lock_hosts(session, [source.host_row_id, target.host_row_id])
-    machines = await queries.lock_all_of(session, source.id)
-    for machine in machines:
-        machine.process_server_id = target.id
-        machine.revision += 1
-        machine.updated_at = now
-        _record_move(session, machine, source, target, actor, now, {"reason": reason})
-    if machines:
-        for host in hosts.values():
-            host.generation += 1
-    await session.flush()
-    return len(machines)
 
 
 async def put(
@@ -231,7 +186,7 @@ async def _move(
     for host in hosts.values():
         host.generation += 1
     machine.process_server_id = target.id
-    _record_move(session, machine, source, target, actor, now, capacity.override(excess), capacity.severity(excess))
+    record_move(session, machine, source, target, actor, now, capacity.override(excess), capacity.severity(excess))
     return excess
 
 
@@ -351,26 +306,3 @@ def _no_server(vault: Vault, ref: str) -> ConfigurationServerNotFound:
 
 def _missing(server: ConfigurationServer, ref: str) -> SourceMachineNotFound:
     return SourceMachineNotFound(f"configuration server '{server.name}' has no source machine '{ref}'")
-
-
-def _record_move(
-    session: AsyncSession,
-    machine: SourceMachine,
-    source: ProcessServer,
-    target: ProcessServer,
-    actor: str,
-    now: datetime,
-    data: dict[str, Any],
-    severity: Severity = Severity.INFORMATION,
-) -> None:
-    record(
-        session,
-        machine.vault_id,
-        now,
-        EventType.SOURCE_MACHINE_MOVED,
-        resource_of(machine),
-        actor=actor,
-        message=f"source machine {machine.name} went from process server {source.name} to {target.name}",
-        severity=severity,
-        data={"from": source.name, "to": target.name, **data},
-    )

@@ -1,9 +1,15 @@
 """Source machines as the wire shows them."""
 
+from app.events.service import Resource
 from app.models import ConfigurationServer, SourceMachine, Vault
 from app.source_machines.schemas import DiskView, SourceMachineView
 from app.versions.rules import CatalogueEntry, Version, status_of
-from app.vocabulary import OsType
+from app.vocabulary import OsType, ResourceKind
+
+
+def resource_of(machine: SourceMachine) -> Resource:
+    """How events name a source machine."""
+    return Resource(ResourceKind.SOURCE_MACHINE, machine.id, machine.name)
 
 
 def view_of(

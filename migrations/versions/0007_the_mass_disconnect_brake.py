@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.checks import replace_check
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -11,33 +13,6 @@ depends_on = None
 CHECK = "ck_hosts_connection_state"
 OLD_STATES = "connection_state IN ('Connected', 'Disconnected')"
 STATES = "connection_state IN ('Connected', 'Disconnected', 'Unknown')"
-
-
-def replace_check(old: str, new: str) -> None:
-    """Put another condition into the CHECK of `hosts.connection_state`.
-
-    SQLite can't change a CHECK, and Alembic's batch would lose the conditions of the table's partial indexes. So the
-    table is made anew by its own statement with the other condition, and its indexes by theirs: whatever columns and
-    indexes it has by now, it keeps. `core.migrations` has foreign keys off meanwhile and checks them at the end, or
-    dropping the table would take along what hangs on it.
-    """
-    connection = op.get_bind()
-    if connection.dialect.name != "sqlite":
-        op.drop_constraint(op.f(CHECK), "hosts", type_="check")
-        op.create_check_constraint(op.f(CHECK), "hosts", new)
-        return
-    made_by = "SELECT sql FROM sqlite_master WHERE tbl_name = 'hosts' AND type = '{}' AND sql IS NOT NULL"
-    (table,) = connection.exec_driver_sql(made_by.format("table")).scalars()
-    indexes = connection.exec_driver_sql(made_by.format("index")).scalars().all()
-    if table.count(f"({old})") != 1:
-        raise LookupError(f"the table hosts has no CHECK ({old})")
-    op.execute("CREATE TEMPORARY TABLE kept_hosts AS SELECT * FROM hosts")
-    op.execute("DROP TABLE hosts")
-    connection.exec_driver_sql(table.replace(f"({old})", f"({new})"))
-    op.execute("INSERT INTO hosts SELECT * FROM kept_hosts")
-    for index in indexes:
-        connection.exec_driver_sql(index)
-    op.execute("DROP TABLE kept_hosts")
 
 
 def upgrade() -> None:
@@ -83,7 +58,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("ended_at IS NULL"),
     )
     op.add_column("hosts", sa.Column("brake_id", sa.Uuid(), nullable=True))
-    replace_check(OLD_STATES, STATES)
+    replace_check("hosts", CHECK, OLD_STATES, STATES)
     op.create_index(
         "ix_hosts_held",
         "hosts",
@@ -99,6 +74,6 @@ def downgrade() -> None:
     op.execute(
         "UPDATE hosts SET connection_state = 'Disconnected', health = 'Critical' WHERE connection_state = 'Unknown'"
     )
-    replace_check(STATES, OLD_STATES)
+    replace_check("hosts", CHECK, STATES, OLD_STATES)
     op.drop_column("hosts", "brake_id")
     op.drop_table("brakes")

@@ -13,8 +13,9 @@ import pytest
 from app.agent import decommission as command
 from app.agent.departure import Departure
 from app.agent.exit_codes import ExitCode
-from app.agent.heartbeat import ExitReason, NotRegisteredError, PurgedError
+from app.agent.heartbeat import NotRegisteredError, PurgedError
 from app.agent.lock import AlreadyRunningError, StateLock
+from app.agent.outcomes import ExitReason
 from app.agent.request import UsageError
 from app.agent.state import Json, Settings
 from app.agent.store import FileStateStore

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from app.agent.clock import parse_rfc3339
-from app.agent.heartbeat import Agent, ExitReason, NotRegisteredError, Outcome, PurgedError
+from app.agent.heartbeat import Agent, NotRegisteredError, PurgedError
+from app.agent.outcomes import ExitReason, Outcome
 from app.agent.state import DesiredState, Purge, Settings, State, StateError
 from app.agent.store import MemoryStateStore
 from app.agent.telemetry import Reading

@@ -4,7 +4,8 @@ import asyncio
 
 import httpx
 
-from app.agent.heartbeat import Agent, ExitReason
+from app.agent.heartbeat import Agent
+from app.agent.outcomes import ExitReason
 from app.agent.store import MemoryStateStore
 from app.agent.wire import open_client
 

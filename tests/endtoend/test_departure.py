@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from app.agent.departure import Departure
-from app.agent.heartbeat import Agent, ExitReason
+from app.agent.heartbeat import Agent
+from app.agent.outcomes import ExitReason
 from app.agent.registration import RegistrationRequest, register
 from app.agent.state import Settings
 from app.agent.store import MemoryStateStore

@@ -9,7 +9,7 @@ from app.core.db import Database
 from app.events.service import Resource
 from app.jobs import service as jobs
 from app.models import ProcessServer
-from app.source_machines import service
+from app.source_machines import moves
 from app.vocabulary import JobType, ResourceKind
 from tests.support.machines import GB, MACHINES, SERVER, SMALL, Servers, connected_servers
 from tests.support.muster import Site, problem
@@ -29,7 +29,7 @@ async def problems(site: Site, servers: Servers) -> list[dict[str, Any]]:
     database: Database = site.app.state.database
     async with database.read() as session:
         pair = [await session.get_one(ProcessServer, uuid.UUID(servers[name]["id"])) for name in ("ps-1", "ps-2")]
-        return await service.fit_problems(session, pair[0], pair[1], site.clock.now())
+        return await moves.fit_problems(session, pair[0], pair[1], site.clock.now())
 
 
 async def move_all(site: Site, servers: Servers) -> int:
@@ -38,7 +38,7 @@ async def move_all(site: Site, servers: Servers) -> int:
     async with database.write() as session:
         pair = [await session.get_one(ProcessServer, uuid.UUID(servers[name]["id"])) for name in ("ps-1", "ps-2")]
         now = site.clock.now()
-        return await service.move_all(session, pair[0], pair[1], "token:alice", now, reason="burnt down")
+        return await moves.move_all(session, pair[0], pair[1], "token:alice", now, reason="burnt down")
 
 
 async def decommission(site: Site, server: dict[str, Any]) -> uuid.UUID:

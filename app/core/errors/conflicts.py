@@ -115,6 +115,34 @@ class OverCapacity(Conflict):
     title = "The process server is full"
 
 
+class ServerNotConnected(Conflict):
+    """Only a server that is connected can be asked for something."""
+
+    code = "server-not-connected"
+    title = "The server is not connected"
+
+
+class RenewalBlocked(Conflict):
+    """A certificate is renewed only while all components are connected and current; `blockers` lists who is not."""
+
+    code = "renewal-blocked"
+    title = "The certificate can't be renewed now"
+
+
+class NoMachinesToMove(Conflict):
+    """The process server carries no source machine, so nothing can be moved away from it."""
+
+    code = "no-machines-to-move"
+    title = "There is no source machine to move"
+
+
+class MachinesElsewhere(Conflict):
+    """Source machines are with another process server than the request says; `machines` names it for each."""
+
+    code = "machines-elsewhere"
+    title = "Another process server carries the machines"
+
+
 class JobNotCancellable(Conflict):
     """The job has ended, or has done something that can't be undone."""
 
