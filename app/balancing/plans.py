@@ -9,7 +9,7 @@ from app.balancing import wording
 from app.balancing.bounds import fewest_leaving
 from app.balancing.ordering import in_order
 from app.balancing.planning import search
-from app.balancing.world import Server, Wish, World, token_of, utilisation
+from app.balancing.world import Server, Wish, World, digest_of, utilisation
 from app.sizing import demand
 from app.sizing.rules import recommend_machines
 from app.sizing.tiers import MAX_MACHINE_CHURN, NO_LOAD, Load, Tier
@@ -46,6 +46,8 @@ class Plan(NamedTuple):
     """What is to be done for a wish; nothing where `moves` is empty."""
 
     token: str
+    digest: str
+    """Of the world that it was made for, and of the wish."""
     wish: Wish
     moves: list[Move]
     changes: list[Change]
@@ -59,15 +61,15 @@ class Plan(NamedTuple):
 
 def plan(scope: str, world: World, wish: Wish) -> Plan:
     """The plan for a wish; `scope` is the id of the configuration server. The same world has the same plan."""
-    found = search(world, wish)
+    digest, found = digest_of(scope, world, wish), search(world, wish)
     ordered = in_order(world, found.where, wish.max_moves)
     where = world.homes
     for index in ordered:
         where[index] = found.where[index]
     before, after = world.loads(), world.loads(where)
     changes = [
-        Change(server, *loads, *(utilisation(load, server.limit) for load in loads))
-        for server, *loads in zip(world.servers, before, after, strict=True)
+        Change(server, was, then, utilisation(was, server.limit), utilisation(then, server.limit))
+        for server, was, then in zip(world.servers, before, after, strict=True)
     ]
     unplaced = _unplaced(world, wish, found.where)
     left = sum(1 for home, there in zip(world.homes, found.where, strict=True) if home != there) - len(ordered)
@@ -78,7 +80,8 @@ def plan(scope: str, world: World, wish: Wish) -> Plan:
         for index in ordered
     ]
     return Plan(
-        token=_token(scope, world, wish, moves),
+        token=_token(digest, moves),
+        digest=digest,
         wish=wish,
         moves=moves,
         changes=changes,
@@ -90,12 +93,12 @@ def plan(scope: str, world: World, wish: Wish) -> Plan:
     )
 
 
-def _token(scope: str, world: World, wish: Wish, moves: Sequence[Move]) -> str:
-    """A digest of the world and of the moves: what is applied is what was shown, whichever version applies it."""
-    digest = hashlib.sha256(token_of(scope, world, wish).encode())
+def _token(digest: str, moves: Sequence[Move]) -> str:
+    """Of the world and of the moves: what is applied is what was shown, whichever release of Muster applies it."""
+    token = hashlib.sha256(digest.encode())
     for move in moves:
-        digest.update(f"\n{move.machine} {move.target}".encode())
-    return digest.hexdigest()
+        token.update(f"\n{move.machine} {move.target}".encode())
+    return token.hexdigest()
 
 
 def _unplaced(world: World, wish: Wish, where: Sequence[int]) -> list[int]:

@@ -119,7 +119,7 @@ class _Search:
                         + away
                         + _AWAY * ((source != other_home) - (target != other_home))
                     )
-                    if best is None or change < best[0]:
+                    if change < best[0]:
                         best = change, [(machine, target), (other, source)]
         return best
 

@@ -124,6 +124,8 @@ def _aim(world: World, wish: Wish, changes: Sequence[Change], found: Found) -> s
 def _average(world: World) -> int:
     loads = world.loads()
     evened = [index for index, server in enumerate(world.servers) if server.role is not Role.HELD]
+    if not evened:
+        return 0
     used = sum((loads[index] for index in evened), Load(0, 0))
     return utilisation(used, sum((world.servers[index].limit for index in evened), Load(0, 0)))
 

@@ -112,10 +112,10 @@ def highest(loads: Sequence[Load], servers: Sequence[Server], among: Iterable[in
     return max((utilisation(loads[index], servers[index].limit) for index in among), default=0)
 
 
-def token_of(scope: str, world: World, wish: Wish) -> str:
+def digest_of(scope: str, world: World, wish: Wish) -> str:
     """An opaque digest of all that a plan depends on, `scope` (the configuration server) among it.
 
-    Another plan has another token, and so has the same plan in a world where anything that decides has changed.
+    In a world where anything that decides has changed it is another one.
     """
     content = [
         scope,
