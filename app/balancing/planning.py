@@ -34,7 +34,7 @@ MOST_ROUNDS = 12
 """How often a goal is pursued anew from its own result."""
 EFFORT = 150_000
 EFFORT_FOR_FEWER = 100_000
-"""Servers looked at for a machine: what bounds the time, to about a second each."""
+"""Servers looked at for a machine, in a round and in the search for fewer moves: what bounds the time."""
 
 
 class Found(NamedTuple):
@@ -49,13 +49,12 @@ class Found(NamedTuple):
 
 def search(world: World, wish: Wish) -> Found:
     """Where each machine goes for the sake of a wish."""
-    effort = Effort(EFFORT)
-    site = _Site(world, effort)
+    site = _Site(world, Effort(EFFORT))
     for _ in range(MOST_ROUNDS):
         where = _pursued(site, wish)
         if where == site.world.homes:
             break
-        site = _Site(site.world.moved(where), effort)
+        site = _Site(site.world.moved(where), Effort(EFFORT))
     where, stuck = site.world.homes, site.stuck
     bound, least = level_bound(world, wish), _least_moves(world, wish, where, stuck)
     fewer = _with_fewer_moves(world, wish, where, bound, least)
