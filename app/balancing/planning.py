@@ -45,6 +45,8 @@ class Found(NamedTuple):
     """The lower bound on the highest utilisation, above FULL where the limits can't be kept."""
     least_moves: int
     """The fewest with which any plan could bring the servers down so far, those apart that can't come down."""
+    good_levels: list[int]
+    """Up to which utilisation each server would be as good as it is then."""
 
 
 def search(world: World, wish: Wish) -> Found:
@@ -55,14 +57,18 @@ def search(world: World, wish: Wish) -> Found:
         if where == site.world.homes:
             break
         site = _Site(site.world.moved(where), Effort(EFFORT))
-    where, stuck = site.world.homes, site.stuck
-    bound, least = level_bound(world, wish), _least_moves(world, wish, where, stuck)
-    fewer = _with_fewer_moves(world, wish, where, bound, least)
+    where = site.world.homes
+    bound, levels, least = (
+        level_bound(world, wish),
+        _good_levels(site, wish),
+        _least_moves(world, wish, where, site.stuck),
+    )
+    fewer = _with_fewer_moves(world, wish, where, levels, least)
     if fewer != where:
         site = _Site(world.moved(fewer), Effort(EFFORT))
         if _pursued(site, wish) == fewer:
             where, least = fewer, _least_moves(world, wish, fewer, site.stuck)
-    return Found(where, bound, least)
+    return Found(where, bound, least, levels)
 
 
 def _pursued(site: "_Site", wish: Wish) -> list[int]:
@@ -72,15 +78,29 @@ def _pursued(site: "_Site", wish: Wish) -> list[int]:
     return _PURSUITS[wish.goal](site, wish.server or 0)
 
 
-def _with_fewer_moves(world: World, wish: Wish, where: list[int], bound: int, least: int) -> list[int]:
-    """What reaches the same with fewer moves: no server above its present level, or the level that is good enough."""
-    good = min(FULL, bound + TOLERANCE)
+def _good_levels(site: "_Site", wish: Wish) -> list[int]:
+    """Up to which utilisation each server is as good as in `site`, where nothing is left to be done."""
+    present = [utilisation(load, limit) for load, limit in zip(site.loads, site.limits, strict=True)]
+    if wish.goal is RebalanceGoal.BALANCE:
+        good = min(FULL, site.bound(frozen=set(site.stuck)) + TOLERANCE)
+    else:
+        good = min(FULL, site.now({wish.server or 0}))
+    return [
+        max(present[index], FULL if server.role is Role.HELD else good)
+        if index not in site.stuck and index != wish.server
+        else present[index]
+        for index, server in enumerate(site.servers)
+    ]
+
+
+def _with_fewer_moves(world: World, wish: Wish, where: list[int], levels: list[int], least: int) -> list[int]:
+    """What reaches the same with fewer moves: no server above its level."""
     allowances = []
     for index, (server, load) in enumerate(zip(world.servers, world.loads(where), strict=True)):
-        level = max(good, utilisation(load, server.limit)) if server.role is not Role.HELD else FULL
+        level = levels[index]
         is_target = server.role is Role.TAKES and load.fits(server.limit)
         if index == wish.server:
-            is_target, level = wish.goal is RebalanceGoal.USE_NEW, min(level, utilisation(load, server.limit))
+            is_target = wish.goal is RebalanceGoal.USE_NEW
         elif wish.goal is RebalanceGoal.USE_NEW:
             is_target = False
         cap = share_of(server.limit, level)

@@ -18,7 +18,7 @@ from statistics import quantiles
 from typing import Any
 
 from app.balancing.planning import TOLERANCE, search
-from app.balancing.world import FULL, Wish, World, highest, share_of, utilisation
+from app.balancing.world import FULL, Wish, World, highest, share_of
 from app.sizing.tiers import Load
 from app.vocabulary import RebalanceGoal
 from tests.bench import exact
@@ -60,13 +60,13 @@ def measure(seed: int, beside: str | None, limit_seconds: float) -> Measured:
     site = random_site(seed)
     wish = Wish(RebalanceGoal.BALANCE)
     began = time.process_time()
-    where, bound, least = search(site, wish)
+    where, bound, least, levels = search(site, wish)
     seconds = time.process_time() - began
     everyone = range(len(site.servers))
     moves = _moves(site, where)
     answer = exact.Answer(moves, is_proven=True, seconds=0.0)
     if beside is not None and moves > least:
-        answer = exact.fewest_moves(beside, site, _caps(site, where, bound), limit_seconds)
+        answer = exact.fewest_moves(beside, site, _caps(site, levels), limit_seconds)
     first_fit = first_fit_decreasing(site, min(FULL, bound + TOLERANCE))
     again = search(site.moved(where), wish)
     return Measured(
@@ -91,11 +91,9 @@ def _moves(site: World, where: list[int]) -> int:
     return sum(1 for home, there in zip(site.homes, where, strict=True) if home != there)
 
 
-def _caps(site: World, where: list[int], bound: int) -> list[Load]:
-    """The same quality: each server up to the level that is good enough, or to where the plan leaves it."""
-    levels = [utilisation(load, one.limit) for load, one in zip(site.loads(where), site.servers, strict=True)]
-    good = min(FULL, bound + TOLERANCE)
-    return [share_of(one.limit, max(level, good)) for one, level in zip(site.servers, levels, strict=True)]
+def _caps(site: World, levels: list[int]) -> list[Load]:
+    """The same quality: each server up to the level at which it is as good as the plan leaves it."""
+    return [share_of(one.limit, level) for one, level in zip(site.servers, levels, strict=True)]
 
 
 def first_fit_decreasing(site: World, level: int) -> list[int] | None:
