@@ -15,6 +15,7 @@ from app import __version__
 from app.access.failures import Failures
 from app.access.usage import TokenUsage
 from app.alerts import routes as alerts
+from app.balancing import rebalance_routes as rebalance
 from app.balancing import switching_routes as switching
 from app.brakes import routes as brakes
 from app.capacity import routes as capacity
@@ -84,6 +85,7 @@ ROUTERS: list[APIRouter] = [
     purges.router,
     source_machines.router,
     switching.router,
+    rebalance.router,
     onboarding.router,
     upgrades.router,
     versions.router,

@@ -72,6 +72,14 @@ class SizingStrategy(StrEnum):
     SCALE_OUT = "scaleOut"
 
 
+class RebalanceGoal(StrEnum):
+    """What a rebalance plan is for: even utilisation, one server without machines, or one that takes its part."""
+
+    BALANCE = "balance"
+    EMPTY = "empty"
+    USE_NEW = "useNew"
+
+
 class Placement(StrEnum):
     """Where a process server is to be added."""
 

@@ -36,7 +36,7 @@ class Server(NamedTuple):
     cpu_count: int | None
     memory: int | None
     takes_machines: bool
-    """Connected and not drained."""
+    """Machines may be put there: connected, not drained, not leaving, and not above its configuration server."""
     used: Load
 
 

@@ -41,8 +41,8 @@ class ProcessServerCapacityView(WireOut):
     """A process server's load against its limit. `note` says what is doubtful about the limit.
 
     `tier` is the row of the table that its vCPUs and memory reach (an inbuilt one's, of the configuration servers'
-    table); null where they are unknown or below all. `spare` is nothing while it takes no machines: disconnected or
-    drained.
+    table); null where they are unknown or below all. `spare` is nothing while it takes no machines:
+    disconnected, drained, being decommissioned, or newer than its configuration server.
     """
 
     id: uuid.UUID

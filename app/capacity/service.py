@@ -12,10 +12,12 @@ from app.capacity.rules import Judged, Server, verdict
 from app.capacity.schemas import CapacityView, LoadSource, ProcessServerCapacityView
 from app.configuration_servers import queries as configuration_server_queries
 from app.core.errors import ConfigurationServerNotFound
-from app.process_servers.rules import is_in_maintenance
 from app.sizing.demand import Machine, refused
 from app.sizing.tiers import MAX_MACHINE_CHURN, NO_LOAD, Load
 from app.sizing.views import load_view, process_servers_view, refused_view
+from app.source_machines import queries as machine_queries
+from app.source_machines.capacity import advice_of
+from app.source_machines.rules import refusals_of_target
 from app.vocabulary import ConnectionState, ServerKind
 
 NAMED_MACHINES = 100
@@ -40,9 +42,9 @@ async def read(
     if row is None:
         raise ConfigurationServerNotFound(f"vault '{vault.name}' has no configuration server '{ref}'")
     server = row.ConfigurationServer
-    rows = await queries.process_servers(session, server.id)
+    rows = await machine_queries.carriers(session, server.id)
     above = await queries.machines_above(session, server.id, MAX_MACHINE_CHURN, NAMED_MACHINES)
-    servers = [_server(*found, now=now) for found in rows]
+    servers = [_server(found, now) for found in rows]
     registered = sum((entry.used for entry in servers), NO_LOAD)
     used = Load(
         registered.machines if stated_machines is None else stated_machines,
@@ -68,17 +70,16 @@ async def read(
     )
 
 
-def _server(process_server: Any, host: Any, machines: int, churn: int, *, now: datetime) -> Server:
-    hardware = host.hardware or {}
-    is_drained = is_in_maintenance(process_server.is_drained, process_server.maintenance_until, now)
+def _server(row: Any, now: datetime) -> Server:
+    hardware = row.Host.hardware or {}
     return Server(
-        id=process_server.id,
-        name=process_server.name,
-        kind=ServerKind(process_server.kind),
+        id=row.ProcessServer.id,
+        name=row.ProcessServer.name,
+        kind=ServerKind(row.ProcessServer.kind),
         cpu_count=hardware.get("cpuCount"),
         memory=hardware.get("totalMemoryInBytes"),
-        takes_machines=host.connection_state == ConnectionState.CONNECTED and not is_drained,
-        used=Load(int(machines), int(churn)),
+        takes_machines=not refusals_of_target(advice_of(row, now)),
+        used=Load(int(row.machines), int(row.churn)),
     )
 
 

@@ -17,7 +17,9 @@ from app.cli import (
     machines,
     mail_subscriptions,
     options,
+    placement,
     purges,
+    rebalance,
     registration_keys,
     releases,
     server,
@@ -65,6 +67,7 @@ GROUPS: Sequence[Group] = (
         "Process servers, which carry the replication data. Short: ps.",
     ),
     Group(machines.group, "machine", None, "Source machines, the protected ones: who carries them, and their churn."),
+    Group(rebalance.group, "rebalance", None, "Which machines should move, and moving them."),
     Group(jobs.group, "job", None, "Long-running operations: how far they are, how they ended."),
     Group(brakes.group, "brake", None, "Sites that fell silent at once: what is held back, and letting it go."),
     Group(releases.group, "release", None, "The release catalogue, by which versions are judged."),
@@ -99,7 +102,7 @@ def _add_agent(application: typer.Typer) -> None:
         raise typer.Exit(main(context.args))
 
 
-ADDED_TO_GROUPS: Sequence[ModuleType] = (alerts, capacity, departures, telemetry)
+ADDED_TO_GROUPS: Sequence[ModuleType] = (alerts, capacity, departures, placement, telemetry)
 """Modules that add commands to another module's group, which they do when they are imported."""
 
 COMMANDS: Sequence[Callable[[typer.Typer, str], None]] = (releases.add_comparison,)

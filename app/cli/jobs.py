@@ -105,15 +105,23 @@ def cancel(invocation: Invocation, job: Named, vault: options.Vault = None, yes:
     screen.print_line(f"Cancelled the {plain(cancelled.get('type'))} of {reference(cancelled.get('resource'))}.")
 
 
-def follow(client: ApiClient, path: str, job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+def follow(
+    client: ApiClient,
+    path: str,
+    job: dict[str, Any],
+    tell: Callable[[str], None],
+    look: Callable[[Job], None] | None = None,
+) -> dict[str, Any]:
     """Wait for a job's end, telling each change of its state or progress. Outages of the control plane are waited out.
 
-    Returns the job as it ended.
+    With `look`, each look at the job goes there, and `tell` gets outages alone. Returns the job as it ended.
     """
     told, is_away = "", False
     while True:
         line = f"{plain(job.get('state'))} {_done(job)}"
-        if line != told:
+        if look is not None:
+            look(job)
+        elif line != told:
             tell(line)
             told = line
         if job.get("state") not in _OPEN:

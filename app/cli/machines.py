@@ -48,11 +48,11 @@ Parent = Annotated[
 
 def _path(client: ApiClient, vault: str | None, parent: str | None, *more: str) -> str:
     chosen = chosen_vault(client, vault)
-    server = parent or _only_server(client, chosen)
+    server = parent or only_server(client, chosen)
     return api_path("vaults", chosen, "configuration-servers", server, "source-machines", *more)
 
 
-def _only_server(client: ApiClient, vault: str) -> str:
+def only_server(client: ApiClient, vault: str) -> str:
     """The only configuration server of a vault. Raises UsageError where there are several, CommandError for none."""
     servers = list(client.items(api_path("vaults", vault, "configuration-servers"), limit=11))
     if not servers:

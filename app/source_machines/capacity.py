@@ -55,18 +55,26 @@ async def require_room(session: AsyncSession, target: ProcessServer, added: Load
 
 async def refusals(session: AsyncSession, target: ProcessServer, now: datetime) -> list[Refusal]:
     """Every reason why a process server takes no new machines."""
-    row = await queries.target(session, target.id)
+    return refusals_of_target(advice_of(await queries.target(session, target.id), now))
+
+
+def advice_of(row: Any, now: datetime) -> list[Refusal]:
+    """Every reason why machines should not go to a process server, of a row of `queries.target` or `carriers`.
+
+    Critical health is among them, which is no refusal where an operator names the server (`refusals_of_target`).
+    """
+    server: ProcessServer = row.ProcessServer
     found = refusals_of_new_machines(
-        target.name,
+        server.name,
         connection_state=ConnectionState(row.Host.connection_state),
         health=Health(row.Host.health),
-        is_drained=is_in_maintenance(target.is_drained, target.maintenance_until, now),
+        is_drained=is_in_maintenance(server.is_drained, server.maintenance_until, now),
         process_server=Version.parse(row.Host.agent_version),
         configuration_server=Version.parse(row.configuration_server_version),
     )
     if row.is_leaving:
-        found.append(Refusal(BEING_DECOMMISSIONED, f"process server {target.name} is being decommissioned"))
-    return refusals_of_target(found)
+        found.append(Refusal(BEING_DECOMMISSIONED, f"process server {server.name} is being decommissioned"))
+    return found
 
 
 async def excess(session: AsyncSession, target: ProcessServer, added: Load) -> Excess | None:

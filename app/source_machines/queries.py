@@ -98,23 +98,56 @@ async def lock_hosts(session: AsyncSession, ids: Sequence[uuid.UUID]) -> dict[uu
     return {host.id: host for host in (await session.execute(statement)).scalars()}
 
 
-async def target(session: AsyncSession, process_server_id: uuid.UUID) -> Any:
-    """What decides whether a process server takes machines: its host, its configuration server's version, its leave."""
+def _facts(*columns: Any) -> Any:
+    """What decides whether a process server takes machines: it, its host, its site's version, whether it leaves."""
     of_server = aliased(Host)
     leave = exists().where(
         Job.resource_id == ProcessServer.id,
         Job.type == JobType.DECOMMISSION.value,
         Job.state.in_([state.value for state in OPEN_JOB_STATES]),
     )
-    statement = (
-        select(Host, of_server.agent_version.label("configuration_server_version"), leave.label("is_leaving"))
+    return (
+        select(
+            ProcessServer,
+            Host,
+            of_server.agent_version.label("configuration_server_version"),
+            leave.label("is_leaving"),
+            *columns,
+        )
         .select_from(ProcessServer)
         .join(Host, ProcessServer.host_row_id == Host.id)
         .join(ConfigurationServer, ProcessServer.configuration_server_id == ConfigurationServer.id)
         .join(of_server, ConfigurationServer.host_row_id == of_server.id)
-        .where(ProcessServer.id == process_server_id)
     )
-    return (await session.execute(statement)).one()
+
+
+async def target(session: AsyncSession, process_server_id: uuid.UUID) -> Any:
+    """What decides whether a process server takes machines."""
+    return (await session.execute(_facts().where(ProcessServer.id == process_server_id))).one()
+
+
+async def carriers(session: AsyncSession, server_id: uuid.UUID) -> Sequence[Any]:
+    """The same of each process server of a configuration server, and its `machines` and `churn`, by name."""
+    loads = (
+        select(
+            SourceMachine.process_server_id,
+            func.count().label("machines"),
+            func.sum(SourceMachine.churn_bytes_per_day).label("churn"),
+        )
+        .where(SourceMachine.configuration_server_id == server_id)
+        .group_by(SourceMachine.process_server_id)
+        .subquery()
+    )
+    statement = (
+        _facts(
+            func.coalesce(loads.c.machines, 0).label("machines"),
+            func.coalesce(loads.c.churn, 0).label("churn"),
+        )
+        .outerjoin(loads, loads.c.process_server_id == ProcessServer.id)
+        .where(ProcessServer.configuration_server_id == server_id)
+        .order_by(ProcessServer.name)
+    )
+    return (await session.execute(statement)).all()
 
 
 async def totals(session: AsyncSession, process_server_id: uuid.UUID) -> Totals:

@@ -101,6 +101,20 @@ async def test_who_takes_no_machines_has_nothing_to_spare(site: Site) -> None:
     assert found["limit"] == _load(510, 4 * TB + 250 * GB)
 
 
+async def test_who_leaves_or_is_too_new_has_nothing_to_spare(site: Site) -> None:
+    servers = await _servers(site)
+    assert (await site.beat(servers["ps-1"], 2, agentVersion="9.63.1.1")).status_code == 200
+    answer = await site.client.post("/api/v1/vaults/contoso/process-servers/ps-2/decommission")
+    assert answer.status_code == 202, answer.text
+    found = await _read(site)
+    shown = {entry["name"]: entry for entry in found["processServers"]}
+    for name in ("ps-1", "ps-2"):
+        assert (shown[name]["takesMachines"], shown[name]["spare"]) == (False, _load(0, 0))
+        assert shown[name]["connectionState"] == "Connected"
+    assert found["spare"] == _load(200, 2 * TB)
+    assert found["limit"] == _load(510, 4 * TB + 250 * GB)
+
+
 async def test_hardware_that_is_unknown_is_said_to_be(site: Site) -> None:
     await site.vault()
     server = await site.configuration_server(hardware=None)

@@ -130,10 +130,17 @@ class RenewalBlocked(Conflict):
 
 
 class NoMachinesToMove(Conflict):
-    """The process server carries no source machine, so nothing can be moved away from it."""
+    """No source machine is there to be moved: the process server carries none, or the plan has no moves."""
 
     code = "no-machines-to-move"
     title = "There is no source machine to move"
+
+
+class StalePlan(Conflict):
+    """A rebalance plan was made for a world that has changed since, or its token belongs to another plan."""
+
+    code = "stale-plan"
+    title = "The plan is stale"
 
 
 class MachinesElsewhere(Conflict):
