@@ -28,8 +28,8 @@ from tests.support.machines import GB, SMALL
 from tests.support.muster import Site, new_site
 from tests.support.replay import Snapshot, replayed, snapshot, touched
 
-EXAMPLES = 12
-STEPS = 24
+EXAMPLES = 8
+STEPS = 20
 TIMEOUT = 60
 LIMIT = (85, 250 * GB)
 """Machines and bytes a day of the small process servers here."""
@@ -68,11 +68,23 @@ class Operators(RuleBasedStateMachine):
         self.do(self.site.vault(self.vault))
         name = f"cs-{self.vaults}"
         self.cs = self.do(self.site.configuration_server(self.vault, name))
-        for server in SERVERS[:2]:
+        for server in SERVERS:
             self.register(server)
         self.beat_all()
         drained = {"maintenance": {"isEnabled": True}}
         self.do(self.site.client.patch(f"{self.base}/process-servers/{name}", json=drained))
+        for machine in MACHINES[:4]:
+            self.put(machine, "ps-1", 40 * GB, override=False)
+
+    def put(self, name: str, server: str, churn: int, *, override: bool) -> None:
+        """Register, change or move a machine."""
+        body = {"processServer": server, "churnInBytesPerDay": churn, "allowOverCapacity": override}
+        path = f"{self.base}/configuration-servers/{self.cs['name']}/source-machines/{name}"
+        answer = self.do(self.site.client.put(path, json=body))
+        assert answer.status_code in {200, 201, 404, 409}, answer.text
+        if answer.status_code < 300:
+            self.expected[name] = (server, churn)
+            self.note_override(server, override=override)
 
     def register(self, name: str) -> None:
         """Have a process server register; its host id is its own in each vault."""
@@ -94,16 +106,14 @@ class Operators(RuleBasedStateMachine):
         for registered in (self.cs, *self.registered.values()):
             self.beat(registered, has_observed=False)
 
-    @rule(name=st.sampled_from(MACHINES), server=st.sampled_from(SERVERS), churn=CHURN, override=st.booleans())
-    def put(self, name: str, server: str, churn: int, override: bool) -> None:
-        """Register, change or move a machine."""
-        body = {"processServer": server, "churnInBytesPerDay": churn, "allowOverCapacity": override}
-        path = f"{self.base}/configuration-servers/{self.cs['name']}/source-machines/{name}"
-        answer = self.do(self.site.client.put(path, json=body))
-        assert answer.status_code in {200, 201, 404, 409}, answer.text
-        if answer.status_code < 300:
-            self.expected[name] = (server, churn)
-            self.note_override(server, override=override)
+    def some_server(self, data: st.DataObject) -> str:
+        """A process server, most of the time one that is there."""
+        return str(data.draw(st.sampled_from([*sorted(self.registered), "ps-3"])))
+
+    @rule(data=st.data(), name=st.sampled_from(MACHINES), churn=CHURN, override=st.booleans())
+    def put_some(self, data: st.DataObject, name: str, churn: int, override: bool) -> None:
+        """Register, change or move any machine."""
+        self.put(name, self.some_server(data), churn, override=override)
 
     @precondition(lambda self: self.expected)
     @rule(data=st.data())
@@ -114,9 +124,12 @@ class Operators(RuleBasedStateMachine):
         assert self.do(self.site.client.delete(path)).status_code == 204
         del self.expected[name]
 
-    @rule(source=st.sampled_from(SERVERS), to=st.sampled_from(SERVERS), override=st.booleans())
-    def switch(self, source: str, to: str, override: bool) -> None:
+    @rule(data=st.data(), override=st.booleans())
+    def switch(self, data: st.DataObject, override: bool) -> None:
         """Move a whole load."""
+        carriers = sorted({carrier for carrier, _ in self.expected.values()})
+        source = data.draw(st.sampled_from([*carriers, self.some_server(data)]))
+        to = self.some_server(data)
         answer = self.post(f"/process-servers/{source}/switch", target=to, allowOverCapacity=override)
         assert answer.status_code in {202, 404, 409, 422}, answer.text
         if answer.status_code == 202:
@@ -124,14 +137,15 @@ class Operators(RuleBasedStateMachine):
             assert answer.json()["details"]["machines"] == len(moved) > 0
             self.moved(moved, to, override=override)
 
-    @rule(
-        source=st.sampled_from(SERVERS),
-        to=st.sampled_from(SERVERS),
-        names=st.sets(st.sampled_from(MACHINES), min_size=1, max_size=3),
-        override=st.booleans(),
-    )
-    def load_balance(self, source: str, to: str, names: set[str], override: bool) -> None:
-        """Move some machines: all that are named or none."""
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data(), override=st.booleans())
+    def load_balance(self, data: st.DataObject, override: bool) -> None:
+        """Move some machines, now and then one among them that is elsewhere: all that are named or none."""
+        to = self.some_server(data)
+        source = self.expected[data.draw(st.sampled_from(sorted(self.expected)))][0]
+        there = sorted(name for name, (carrier, _) in self.expected.items() if carrier == source)
+        names = data.draw(st.sets(st.sampled_from(there), min_size=1, max_size=3))
+        names |= data.draw(st.sets(st.sampled_from(MACHINES), max_size=1))
         body = {"target": to, "machines": sorted(names), "allowOverCapacity": override}
         answer = self.post(f"/process-servers/{source}/load-balance", **body)
         assert answer.status_code in {202, 404, 409, 422}, answer.text
@@ -184,17 +198,24 @@ class Operators(RuleBasedStateMachine):
         self.beat(self.registered[name], has_observed=has_observed)
 
     @rule(alive=st.sets(st.sampled_from(SERVERS)))
-    def pass_the_timeout(self, alive: set[str]) -> None:
+    def fall_silent(self, alive: set[str]) -> None:
         """All but some fall silent."""
+        self.pass_time(alive)
+
+    def pass_time(self, alive: set[str]) -> None:
+        """Let the timeout pass, in which only some live; maintenance ends meanwhile."""
         for _ in range(2):
             self.do(self.site.pass_time(TIMEOUT / 2 + 5))
             for name in sorted(alive & set(self.registered)):
                 self.beat(self.registered[name], has_observed=True)
         self.do(MaintenanceEnds(self.site.app.state.database, self.site.clock).tick())
 
-    @rule(server=st.sampled_from(SERVERS), to=st.none() | st.sampled_from(SERVERS))
-    def purge(self, server: str, to: str | None) -> None:
-        """Remove a dead server; its machines go to a target, or it stays."""
+    @rule(data=st.data(), is_dead=st.booleans())
+    def purge(self, data: st.DataObject, is_dead: bool) -> None:
+        """Remove a server, most of the time one that has died; its machines go to a target, or it stays."""
+        server, to = self.some_server(data), data.draw(st.none() | st.sampled_from(SERVERS))
+        if is_dead:
+            self.pass_time(set(SERVERS) - {server})
         answer = self.post(f"/process-servers/{server}/purge", **({} if to is None else {"switchTo": to}))
         assert answer.status_code in {200, 404, 409, 422}, answer.text
         if answer.status_code == 200 and server in self.registered:
