@@ -13,7 +13,7 @@ from app.events.queries import delete_older
 from app.events.service import Resource, record
 from app.models import Event, Vault
 from app.vocabulary import EVENT_MEANINGS, EventType, ResourceKind
-from tests.support import brake_story, notification_story, seed_story
+from tests.support import brake_story, moving_story, notification_story, seed_story
 from tests.support.muster import Site, machine, problem, registration
 
 EVENTS = "/api/v1/vaults/contoso/events"
@@ -206,6 +206,7 @@ async def _everything_happens(site: Site) -> None:
     base = "/api/v1/vaults/contoso/configuration-servers/cs-1"
     await site.client.patch(base, json={"friendlyName": "x"})
     await site.client.patch(f"{base}/process-servers/ps-1", json={"friendlyName": "x"})
+    await moving_story.tell(site)
     await notification_story.tell(site, "9.61.1.1")
     await seed_story.tell(site, server, "9.61.1.1")
     await site.client.post(f"{base}/passphrase")
