@@ -16,6 +16,7 @@ from app.cli import (
     jobs,
     machines,
     mail_subscriptions,
+    moves,
     options,
     placement,
     purges,
@@ -102,7 +103,7 @@ def _add_agent(application: typer.Typer) -> None:
         raise typer.Exit(main(context.args))
 
 
-ADDED_TO_GROUPS: Sequence[ModuleType] = (alerts, capacity, departures, placement, telemetry)
+ADDED_TO_GROUPS: Sequence[ModuleType] = (alerts, capacity, departures, moves, placement, telemetry)
 """Modules that add commands to another module's group, which they do when they are imported."""
 
 COMMANDS: Sequence[Callable[[typer.Typer, str], None]] = (releases.add_comparison,)
