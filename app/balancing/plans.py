@@ -11,9 +11,14 @@ from app.balancing.ordering import in_order
 from app.balancing.planning import search
 from app.balancing.world import Server, Wish, World, digest_of, utilisation
 from app.sizing import demand
-from app.sizing.rules import recommend_machines
+from app.sizing.rules import recommend_machines, recommend_totals
 from app.sizing.tiers import MAX_MACHINE_CHURN, NO_LOAD, Load, Tier
 from app.vocabulary import RebalanceGoal, SizingStrategy
+
+NAMED = 1_000
+"""So many machines that fit nowhere are named."""
+SIZED_ONE_BY_ONE = 5_000
+"""Beyond so many the process servers for what fits nowhere are sized by totals."""
 
 
 class Move(NamedTuple):
@@ -52,6 +57,8 @@ class Plan(NamedTuple):
     moves: list[Move]
     changes: list[Change]
     unplaced: list[Unplaced]
+    """The largest of them, at most NAMED."""
+    unplaced_count: int
     needed: list[tuple[Tier, int]]
     """The fewest process servers that would carry what fits nowhere."""
     level_bound: int
@@ -72,6 +79,7 @@ def plan(scope: str, world: World, wish: Wish) -> Plan:
         for server, was, then in zip(world.servers, before, after, strict=True)
     ]
     unplaced = _unplaced(world, wish, found.where)
+    then = world.loads(found.where)
     left = sum(1 for home, there in zip(world.homes, found.where, strict=True) if home != there) - len(ordered)
     moves = [
         Move(
@@ -85,7 +93,8 @@ def plan(scope: str, world: World, wish: Wish) -> Plan:
         wish=wish,
         moves=moves,
         changes=changes,
-        unplaced=[Unplaced(index, wording.of_unplaced(world, wish, found.where, index)) for index in unplaced],
+        unplaced=[Unplaced(index, wording.of_unplaced(world, wish, then, index)) for index in unplaced[:NAMED]],
+        unplaced_count=len(unplaced),
         needed=_needed(world, unplaced),
         level_bound=found.level_bound,
         least_moves=found.least_moves,
@@ -117,7 +126,7 @@ def _unplaced(world: World, wish: Wish, where: Sequence[int]) -> list[int]:
         staying = [index for index, there in enumerate(where) if there == server]
         staying.sort(key=lambda index: (-world.machines[index].churn, world.machines[index].id))
         found += staying[: fewest_leaving([world.machines[index].churn for index in staying], keep)]
-    return found
+    return sorted(found, key=lambda index: (-world.machines[index].churn, world.machines[index].id))
 
 
 def _needed(world: World, unplaced: Sequence[int]) -> list[tuple[Tier, int]]:
@@ -125,6 +134,12 @@ def _needed(world: World, unplaced: Sequence[int]) -> list[tuple[Tier, int]]:
     machines = [machine for machine in machines if machine.churn <= MAX_MACHINE_CHURN]
     if not machines:
         return []
-    (option,) = recommend_machines(machines, Fraction(0), [SizingStrategy.SCALE_UP], use_inbuilt=False).options
+    strategies, growth = [SizingStrategy.SCALE_UP], Fraction(0)
+    if len(machines) <= SIZED_ONE_BY_ONE:
+        found = recommend_machines(machines, growth, strategies, use_inbuilt=False)
+    else:
+        total = Load(len(machines), sum(machine.churn for machine in machines))
+        found = recommend_totals(total, growth, strategies, use_inbuilt=False)
+    (option,) = found.options
     tiers = [server.tier for server in option.servers]
     return [(tier, tiers.count(tier)) for tier in dict.fromkeys(tiers)]

@@ -141,6 +141,7 @@ class RebalancePlan(WireOut):
                 },
             ],
             "unplaced": [],
+            "unplacedCount": 0,
             "processServersNeeded": [],
             "lowerBound": {"highestUtilisationPercentage": 92.0, "moves": 1},
             "reasons": ["the highest utilisation goes from 108.0 % to 92.0 %; the lower bound is 92.0 %"],
@@ -155,7 +156,8 @@ class RebalancePlan(WireOut):
     max_moves: int | None
     moves: list[MoveView]
     process_servers: list[ChangeView]
-    unplaced: list[UnplacedView]
+    unplaced: list[UnplacedView] = Field(description="The largest, at most 1,000.")
+    unplaced_count: int
     process_servers_needed: list[ProcessServersView] = Field(
         description="The fewest process servers that would carry what fits nowhere."
     )

@@ -39,6 +39,7 @@ def view_of(vault: str, configuration_server: str, world: World, plan: Plan) -> 
             )
             for entry in plan.unplaced
         ],
+        unplaced_count=plan.unplaced_count,
         process_servers_needed=[process_servers_view(tier, count) for tier, count in plan.needed],
         lower_bound=LowerBoundView(
             highest_utilisation_percentage=plan.level_bound / 100 if plan.level_bound <= FULL else None,

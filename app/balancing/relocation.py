@@ -94,6 +94,8 @@ def _lightest(falling: Sequence[int], carried: Sequence[int], count: int, beyond
     return [falling[index] for index in chosen]
 
 
+_OFTEN = 64
+"""Servers without a place are passed over after so many machines."""
 _Choice = Callable[[int, int, Load], float]
 """How much a server is wanted that has room left (machines, churn) with the machine; the highest gets it."""
 
@@ -120,10 +122,13 @@ def _placed(problem: Problem, leaving: Sequence[int], choose: _Choice, *, forese
     for machine in leaving if foresees else ():
         left[problem.homes[machine]][0] += 1
         left[problem.homes[machine]][1] += problem.churns[machine]
-    for machine in leaving:
+    takers = problem.takers
+    for number, machine in enumerate(leaving):
         churn, home = problem.churns[machine], problem.homes[machine]
         wanted, target = float("-inf"), None
-        for server in problem.takers:
+        if number % _OFTEN == 0:
+            takers = [server for server in takers if carried.room(server)[0] + left[server][0] > 0]
+        for server in takers:
             places, room = carried.room(server)
             places, room = places + left[server][0], room + left[server][1]
             if places < 1 or room < churn or server == home:

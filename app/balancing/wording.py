@@ -48,20 +48,18 @@ def of_move(world: World, wish: Wish, changes: Sequence[Change], machine: int, t
     return f"evens utilisation: {levels}; {ends}"
 
 
-def of_unplaced(world: World, wish: Wish, where: Sequence[int], machine: int) -> str:
-    """Why a machine that would have to leave stays."""
-    churn = world.machines[machine].churn
+def of_unplaced(world: World, wish: Wish, loads: Sequence[Load], machine: int) -> str:
+    """Why a machine that would have to leave stays; `loads` are what the servers carry after the plan."""
+    churn, home = world.machines[machine].churn, world.machines[machine].home
     if churn > MAX_MACHINE_CHURN:
         return f"it changes {amount(churn)} a day, and no process server carries more than {amount(MAX_MACHINE_CHURN)}"
-    takers = [
-        (index, server)
+    rooms = [
+        server.limit.beyond(loads[index])
         for index, server in enumerate(world.servers)
-        if server.role is Role.TAKES and index not in {wish.server, where[machine]}
+        if server.role is Role.TAKES and index not in {wish.server, home}
     ]
-    if not takers:
+    if not rooms:
         return "no other process server takes machines"
-    loads = world.loads(where)
-    rooms = [server.limit.beyond(loads[index]) for index, server in takers]
     with_places = [room.churn for room in rooms if room.machines > 0]
     if not with_places:
         return "the process servers that take machines have as many as they may have"

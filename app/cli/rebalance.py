@@ -139,6 +139,9 @@ def _print(found: Mapping[str, Any]) -> None:
     for entry in found["unplaced"]:
         where = f"{plain(entry['machine'])} stays on {plain(entry['processServer'])}"
         screen.print_line(f"Fits nowhere: {where}: {plain(entry['reason'])}")
+    more = found["unplacedCount"] - len(found["unplaced"])
+    if more > 0:
+        screen.print_line(f"Fits nowhere: {more:,} more")
     needed = [f"{part['count']} {part['tier']} ({part['cpuCount']} vCPUs)" for part in found["processServersNeeded"]]
     if needed:
         screen.print_line(f"Process servers that would carry them: {', '.join(needed)}")

@@ -60,6 +60,7 @@ def plan(**members: Any) -> dict[str, Any]:
             server("ps-2", (0, 0), (1, 40 * GB), (0.0, 16.0)),
         ],
         "unplaced": [],
+        "unplacedCount": 0,
         "processServersNeeded": [],
         "lowerBound": {"highestUtilisationPercentage": 92.0, "moves": 1},
         "reasons": ["the highest utilisation goes from 108.0 % to 92.0 %"],
@@ -122,9 +123,10 @@ def test_what_fits_nowhere_and_what_is_needed_is_told(site: FakeApi, muster: Mus
         "reason": "it changes 600 GB a day",
     }
     needed = {"tier": "medium", "cpuCount": 8, "memoryInBytes": 1, "cacheDiskInBytes": 1, "count": 1}
-    site.answer("GET", PLAN, plan(moves=[], unplaced=[entry], processServersNeeded=[needed]))
+    site.answer("GET", PLAN, plan(moves=[], unplaced=[entry], unplacedCount=3, processServersNeeded=[needed]))
     result = muster("rebalance", "plan")
     assert "Fits nowhere: big-1 stays on ps-1: it changes 600 GB a day" in result.stdout
+    assert "Fits nowhere: 2 more" in result.stdout
     assert "1 medium (8 vCPUs)" in result.stdout
     assert "No machine needs to move." in result.stderr
 

@@ -92,7 +92,7 @@ _CANDIDATES = st.builds(
 def test_who_fits_stays_within_the_limits_and_each_is_told_once(servers: list[Candidate], churn: int) -> None:
     servers = [one._replace(advice=(CRITICAL,)) if one.health is Health.CRITICAL else one for one in servers]
     found = place(servers, churn)
-    told = [entry.candidate for entry in [*found.fit, *found.unfit]]
+    told = [*(entry.candidate for entry in found.fit), *(entry.candidate for entry in found.unfit)]
     assert sorted(one.name for one in told) == sorted(one.name for one in servers)
     for entry in found.fit:
         total = entry.candidate.used + Load(1, churn)

@@ -132,6 +132,7 @@ async def test_a_plan_names_what_fits_nowhere_and_what_would_carry_it(site: Site
     assert {entry["machine"]: entry["processServer"] for entry in found["unplaced"]} == {
         "big-1": "ps-1", "huge-1": "ps-2",
     }  # fmt: skip
+    assert found["unplacedCount"] == 2
     reasons = {entry["machine"]: entry["reason"] for entry in found["unplaced"]}
     assert "600 GB" in reasons["big-1"]
     assert "no process server carries more than 2 TB" in reasons["huge-1"]
