@@ -55,7 +55,11 @@ async def require_room(session: AsyncSession, target: ProcessServer, added: Load
 
 async def refusals(session: AsyncSession, target: ProcessServer, now: datetime) -> list[Refusal]:
     """Every reason why a process server takes no new machines."""
-    row = await queries.target(session, target.id)
+    return refusals_in(await queries.target(session, target.id), target, now)
+
+
+def refusals_in(row: Any, target: ProcessServer, now: datetime) -> list[Refusal]:
+    """The same from a row of `queries.target`."""
     found = refusals_of_new_machines(
         target.name,
         connection_state=ConnectionState(row.Host.connection_state),

@@ -1,10 +1,10 @@
 """SQL of source machines."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import Select, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -100,21 +100,34 @@ async def lock_hosts(session: AsyncSession, ids: Sequence[uuid.UUID]) -> dict[uu
 
 async def target(session: AsyncSession, process_server_id: uuid.UUID) -> Any:
     """What decides whether a process server takes machines: its host, its configuration server's version, its leave."""
+    return (await session.execute(_targets([process_server_id]))).one()
+
+
+async def targets(session: AsyncSession, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
+    """The same of several process servers, by id."""
+    return {row.id: row for row in await session.execute(_targets(ids))}
+
+
+def _targets(ids: Collection[uuid.UUID]) -> Select[*tuple[Any, ...]]:
     of_server = aliased(Host)
     leave = exists().where(
         Job.resource_id == ProcessServer.id,
         Job.type == JobType.DECOMMISSION.value,
         Job.state.in_([state.value for state in OPEN_JOB_STATES]),
     )
-    statement = (
-        select(Host, of_server.agent_version.label("configuration_server_version"), leave.label("is_leaving"))
+    return (
+        select(
+            Host,
+            of_server.agent_version.label("configuration_server_version"),
+            leave.label("is_leaving"),
+            ProcessServer.id.label("id"),
+        )
         .select_from(ProcessServer)
         .join(Host, ProcessServer.host_row_id == Host.id)
         .join(ConfigurationServer, ProcessServer.configuration_server_id == ConfigurationServer.id)
         .join(of_server, ConfigurationServer.host_row_id == of_server.id)
-        .where(ProcessServer.id == process_server_id)
+        .where(ProcessServer.id.in_(ids))
     )
-    return (await session.execute(statement)).one()
 
 
 async def totals(session: AsyncSession, process_server_id: uuid.UUID) -> Totals:
@@ -124,6 +137,16 @@ async def totals(session: AsyncSession, process_server_id: uuid.UUID) -> Totals:
     )
     row = (await session.execute(statement)).one()
     return Totals(int(row[0]), int(row[1]))
+
+
+async def totals_of(session: AsyncSession, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Totals]:
+    """What each of these process servers carries, where it carries anything."""
+    statement = (
+        select(SourceMachine.process_server_id, func.count(), func.sum(SourceMachine.churn_bytes_per_day))
+        .where(SourceMachine.process_server_id.in_(ids))
+        .group_by(SourceMachine.process_server_id)
+    )
+    return {row[0]: Totals(int(row[1]), int(row[2])) for row in await session.execute(statement)}
 
 
 async def lock_all_of(session: AsyncSession, process_server_id: uuid.UUID) -> Sequence[SourceMachine]:

@@ -115,6 +115,13 @@ class OverCapacity(Conflict):
     title = "The process server is full"
 
 
+class ImportRefused(Conflict):
+    """Rows of a file can't be done in the present state, and nothing was imported; `rows` names each."""
+
+    code = "import-refused"
+    title = "Rows of the file can't be done"
+
+
 class JobNotCancellable(Conflict):
     """The job has ended, or has done something that can't be undone."""
 
