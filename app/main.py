@@ -80,6 +80,7 @@ ROUTERS: list[APIRouter] = [
     decommission.router,
     purges.router,
     source_machines.router,
+    source_machines.vault_router,
     source_machine_imports.router,
     onboarding.router,
     upgrades.router,

@@ -4,16 +4,13 @@ import uuid
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, exists, func, or_, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.access.scope import named
-from app.core.pagination import PageRequest, choose_order, fetch_page
 from app.models import ConfigurationServer, Host, Job, ProcessServer, SourceMachine
 from app.vocabulary import OPEN_JOB_STATES, JobType
-
-ORDERS: dict[str, Sequence[Any]] = {"name": (SourceMachine.name,), "createdAt": (SourceMachine.id,)}
 
 _READ = select(SourceMachine, ProcessServer.name.label("process_server")).join(
     ProcessServer, SourceMachine.process_server_id == ProcessServer.id
@@ -41,29 +38,6 @@ async def read(session: AsyncSession, server_id: uuid.UUID, ref: str) -> Any:
         SourceMachine.configuration_server_id == server_id, named(SourceMachine.id, SourceMachine.name, ref)
     )
     return (await session.execute(statement)).one_or_none()
-
-
-async def list_machines(
-    session: AsyncSession,
-    server_id: uuid.UUID,
-    paging: PageRequest,
-    *,
-    order_by: str,
-    process_server: str | None,
-    q: str | None,
-) -> tuple[Sequence[Any], str | None]:
-    """One page of a configuration server's machines."""
-    statement = _READ.where(SourceMachine.configuration_server_id == server_id)
-    if process_server is not None:
-        statement = statement.where(named(ProcessServer.id, ProcessServer.name, process_server))
-    if q:
-        statement = statement.where(
-            or_(
-                SourceMachine.name.icontains(q, autoescape=True),
-                SourceMachine.friendly_name.icontains(q, autoescape=True),
-            )
-        )
-    return await fetch_page(session, statement, choose_order(ORDERS, order_by, within=server_id), paging)
 
 
 async def process_server(session: AsyncSession, server_id: uuid.UUID, ref: str) -> ProcessServer | None:

@@ -18,9 +18,7 @@ from app.access.principals import Principal
 from app.access.scope import vault_in_scope
 from app.configuration_servers import queries as configuration_server_queries
 from app.core.errors import ConfigurationServerNotFound, ProcessServerNotFound, SourceMachineNotFound
-from app.core.pagination import PageRequest
 from app.core.preconditions import Precondition
-from app.core.wire import Page
 from app.events.service import Resource, record
 from app.models import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
 from app.sizing.tiers import Load
@@ -202,34 +200,11 @@ async def read(
 ) -> SourceMachineView:
     """One machine. Raises ConfigurationServerNotFound or SourceMachineNotFound."""
     vault = await vault_in_scope(session, principal, vault_ref)
-    server = await _find_server(session, vault, server_ref)
+    server = await find_server(session, vault, server_ref)
     row = await queries.read(session, server.id, ref)
     if row is None:
         raise _missing(server, ref)
     return view_of(vault, server, *row, catalogue=await version_queries.catalogue(session))
-
-
-async def list_machines(
-    session: AsyncSession,
-    principal: Principal,
-    vault_ref: str,
-    server_ref: str,
-    paging: PageRequest,
-    *,
-    order_by: str,
-    process_server: str | None,
-    q: str | None,
-) -> Page[SourceMachineView]:
-    """A configuration server's machines, or those of one of its process servers."""
-    vault = await vault_in_scope(session, principal, vault_ref)
-    server = await _find_server(session, vault, server_ref)
-    rows, cursor = await queries.list_machines(
-        session, server.id, paging, order_by=order_by, process_server=process_server, q=q
-    )
-    catalogue = await version_queries.catalogue(session)
-    return Page[SourceMachineView](
-        items=[view_of(vault, server, *row, catalogue=catalogue) for row in rows], next_cursor=cursor
-    )
 
 
 async def delete(
@@ -278,7 +253,8 @@ async def _lock_server(session: AsyncSession, vault: Vault, ref: str) -> Configu
     return server
 
 
-async def _find_server(session: AsyncSession, vault: Vault, ref: str) -> ConfigurationServer:
+async def find_server(session: AsyncSession, vault: Vault, ref: str) -> ConfigurationServer:
+    """A configuration server of the vault by name or id. Raises ConfigurationServerNotFound."""
     server = await queries.configuration_server(session, vault.id, ref)
     if server is None:
         raise _no_server(vault, ref)
