@@ -170,7 +170,7 @@ async def test_a_walk_over_changing_machines_neither_repeats_nor_skips(site: Sit
         seen: list[str] = []
         cursor, gone = None, set()
         while True:
-            query = {"limit": 5, "orderBy": order, **({"cursor": cursor} if cursor else {})}
+            query: dict[str, Any] = {"limit": 5, "orderBy": order, **({"cursor": cursor} if cursor else {})}
             page = (await site.client.get(ACROSS, params=query)).json()
             seen.extend(ids(page["items"]))
             cursor = page["nextCursor"]
