@@ -192,10 +192,10 @@ def test_several_configuration_servers_are_a_choice(api: FakeApi, muster: Muster
     result = muster("machine", "show", "sql-1")
     assert result.exit_code == 2
     assert "cs-1, cs-2" in result.stderr
-    api.pages(f"{SERVERS}/cs-2/source-machines", [])
-    assert muster("machine", "list", "--cs", "cs-2").exit_code == 0
+    api.answer("GET", f"{SERVERS}/cs-2/source-machines/sql-1", machine())
+    assert muster("machine", "show", "sql-1", "--cs", "cs-2").exit_code == 0
     api.pages(SERVERS, [])
-    assert muster("machine", "list").exit_code == 5
+    assert muster("machine", "show", "sql-1").exit_code == 5
 
 
 def test_a_machine_is_deleted_with_the_tag_just_read(site: FakeApi, muster: Muster) -> None:
