@@ -270,7 +270,11 @@ class Operators(RuleBasedStateMachine):
 @pytest.fixture
 async def site(database_url: str, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Site]:
     """The application with a short timeout and without the brake."""
-    chosen = {"heartbeat_timeout_seconds": TIMEOUT, "heartbeat_interval_seconds": 10, "brake_minimum_servers": 1000}
+    chosen: dict[str, Any] = {
+        "heartbeat_timeout_seconds": TIMEOUT,
+        "heartbeat_interval_seconds": 10,
+        "brake_minimum_servers": 1000,
+    }
     async with new_site(database_url, clock, tmp_path, **chosen) as started:
         yield started
 
