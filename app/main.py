@@ -77,6 +77,7 @@ from app.webhooks.sender import WebhookSender
 from app.webhooks.targets import Targets
 
 MONITOR_LEADER_KEY = 0x6D75_7374_0001
+STRICT_CONTENT_TYPE = False
 ROUTERS: list[APIRouter] = [
     vaults.router,
     registration_keys.router,
@@ -109,6 +110,11 @@ ROUTERS: list[APIRouter] = [
     onboarding.downloads_router,
     operations.router,
 ]
+# Every application of a process has these same routes, which keep nothing of any: the framework works out the
+# parameters of all operations at the first request, and that takes longer than the rest of `create_app`.
+SHARED = APIRouter(strict_content_type=STRICT_CONTENT_TYPE)
+for _router in ROUTERS:
+    SHARED.include_router(_router)
 log = structlog.get_logger("muster.main")
 
 
@@ -139,11 +145,12 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        strict_content_type=False,
+        strict_content_type=STRICT_CONTENT_TYPE,
         lifespan=_lifespan,
         openapi_tags=openapi.TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         telemetry=tracing.of_requests if tracing else NO_TELEMETRY,
+        routes=SHARED.routes,
     )
     state = api.state
     state.settings, state.clock, state.database, state.tracing = settings, clock, database, tracing
@@ -176,8 +183,6 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     state.expiry_notices = ExpiryNotices(database, clock)
     state.delivery_retention = DeliveryRetention(database, clock, settings)
     state.background = Background(_tasks(state) if runs_tasks else [])
-    for router in ROUTERS:
-        api.include_router(router)
     operations.install_documentation_pages(api)
     openapi.install(api)
     problems.install(api)

@@ -38,9 +38,9 @@ async def test_a_restart_keeps_it(database_url: str, clock: ManualClock, tmp_pat
     async with new_site(database_url, clock, tmp_path) as second:
         await second.tick()
         assert await brakes(second) == [before]
-        await second.pass_time(HOLD - 15)
+        await second.pass_time(HOLD - 15, step=5)
         assert (await brakes(second))[0]["state"] == "Holding"
-        await second.pass_time(20)
+        await second.pass_time(20, step=5)
         (after,) = await brakes(second)
         assert (after["state"], after["releasedCount"]) == ("LettingGo", 5)
         assert len(await of_type(second, ".brake-engaged")) == 1
@@ -61,7 +61,7 @@ async def test_an_outage_of_the_control_plane_does_not_count_for_the_hold(
         assert after["state"] == "Holding"
         assert after["until"] == rfc3339(clock.now() + timedelta(seconds=HOLD))
         assert after["until"] > before["until"]
-        await second.pass_time(HOLD)
+        await second.pass_time(HOLD, step=5)
         assert (await brakes(second))[0]["state"] == "LettingGo"
 
 
@@ -80,10 +80,10 @@ async def test_an_outage_of_the_control_plane_is_no_mass_silence(
         fleet.site = second
         # One was dead before; the others take their time to find back.
         await second.tick()
-        await second.pass_time(TIMEOUT - 330)
+        await second.pass_time(TIMEOUT - 330, step=5)
         assert [event["resource"]["name"] for event in await of_type(second, "process-server.disconnected")] == ["cs-1"]
         await fleet.beat(*names[1:])
-        await second.pass_time(60)
+        await second.pass_time(60, step=5)
         assert await brakes(second) == []
 
 
@@ -93,7 +93,7 @@ async def test_a_clock_that_was_set_back_does_not_prolong_it(site: Site, fleet: 
     await site.tick()
     (brake,) = await brakes(site)
     assert brake["until"] == rfc3339(site.clock.now() + timedelta(seconds=HOLD))
-    await site.pass_time(HOLD + 30)
+    await site.pass_time(HOLD + 30, step=5)
     assert set((await fleet.states()).values()) == {"Disconnected"}
 
 

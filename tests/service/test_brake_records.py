@@ -33,7 +33,7 @@ async def test_a_mass_that_takes_several_transactions_is_one_engagement(
     monkeypatch.setattr("app.connection.tasks.DISCONNECTIONS_PER_TRANSACTION", 3)
     names = await fleet.add_site("cs-1", 9)
     await fleet.beat(*names)
-    await site.pass_time(TIMEOUT, step=10)
+    await site.pass_time(TIMEOUT)
     assert set((await fleet.states()).values()) == {"Unknown"}
     assert [brake["heldCount"] for brake in await brakes(site)] == [10]
     await let_brakes_go(site)

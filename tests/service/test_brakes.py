@@ -101,13 +101,13 @@ async def test_a_site_whose_heartbeats_are_spread_over_an_interval_engages_with_
     for name in names:
         await fleet.beat(name)
         await site.pass_time(3, step=3)
-    await site.pass_time(TIMEOUT - 30 - 0.5)
+    await site.pass_time(TIMEOUT - 30 - 0.5, step=5)
     assert await brakes(site) == []
-    await site.pass_time(0.5)
+    await site.pass_time(0.5, step=5)
     (brake,) = await brakes(site)
     assert (brake["silentCount"], brake["connectedCount"], brake["heldCount"]) == (10, 10, 1)
     assert Counter((await fleet.states()).values()) == {"Unknown": 1, "Connected": 9}
-    await site.pass_time(30)
+    await site.pass_time(30, step=5)
     assert Counter((await fleet.states()).values()) == {"Unknown": 10}
     assert len(await of_type(site, ".brake-engaged")) == 1
     assert await of_type(site, ".disconnected") == []
@@ -118,7 +118,7 @@ async def test_an_acknowledgement_before_the_last_is_overdue_leaves_it_one_alert
     for name in names:
         await fleet.beat(name)
         await site.pass_time(3, step=3)
-    await site.pass_time(TIMEOUT - 30)
+    await site.pass_time(TIMEOUT - 30, step=5)
     (brake,) = await brakes(site)
     await site.client.post(f"{BRAKES}/{brake['id']}/acknowledge")
     await site.pass_time(600, step=10)
@@ -156,7 +156,7 @@ async def test_who_connected_after_the_silence_does_not_dilute_the_share(site: S
 async def test_whoever_comes_back_is_connected_and_its_event_says_from_where(site: Site, fleet: Fleet) -> None:
     names = await dark_site(fleet)
     (brake,) = await brakes(site)
-    await site.pass_time(60)
+    await site.pass_time(60, step=5)
     await fleet.beat("cs-1", names[1])
     states = await fleet.states()
     assert [states[name] for name in names] == ["Connected", "Connected", "Unknown", "Unknown", "Unknown"]
@@ -180,7 +180,7 @@ async def test_whoever_comes_back_is_connected_and_its_event_says_from_where(sit
 
 async def test_when_all_are_back_it_is_over(site: Site, fleet: Fleet) -> None:
     names = await dark_site(fleet)
-    await site.pass_time(60)
+    await site.pass_time(60, step=5)
     await fleet.beat(*names)
     await fleet.live(245, *names)
     assert [brake["state"] for brake in await brakes(site)] == ["Holding"]
@@ -210,11 +210,11 @@ async def test_a_site_that_is_lost_again_is_another_engagement(site: Site, fleet
 
 async def test_it_lets_go_by_itself_at_a_limited_rate(site: Site, fleet: Fleet) -> None:
     await dark_site(fleet, 44)
-    await site.pass_time(HOLD - 5)
+    await site.pass_time(HOLD - 5, step=5)
     assert await of_type(site, ".disconnected", ".brake-released") == []
     lost = []
     for _ in range(4):
-        await site.pass_time(60)
+        await site.pass_time(60, step=5)
         lost.append(Counter((await fleet.states()).values())["Disconnected"])
     # The first minute's first look comes 5 s in; then one every 3 s.
     assert lost == [19, 39, 45, 45]
@@ -238,7 +238,7 @@ async def test_the_longest_silent_are_let_go_first(site: Site, fleet: Fleet) -> 
     names = await fleet.add_site("cs-1", 5)
     for name in reversed(names):
         await fleet.beat(name)
-        await site.pass_time(5)
+        await site.pass_time(5, step=5)
     await site.pass_time(TIMEOUT + HOLD, step=10)
     gone = await of_type(site, "process-server.disconnected")
     order = [(event["time"], event["data"]["lastHeartbeat"]) for event in gone]
@@ -264,9 +264,9 @@ async def test_an_operator_acknowledges_it(site: Site, fleet: Fleet) -> None:
     (event,) = await of_type(site, ".brake-released")
     assert (event["actor"], event["data"]["reason"], event["data"]["stillSilent"]) == ("token:alice", "acknowledged", 5)
     assert (await site.client.post(path)).json() == document, "repeating it changes nothing"
-    await site.pass_time(20)
+    await site.pass_time(20, step=5)
     assert set((await fleet.states()).values()) == {"Disconnected"}
-    await site.pass_time(300)
+    await site.pass_time(300, step=5)
     (over,) = await brakes(site)
     assert (over["state"], over["releasedCount"], over["acknowledgedBy"]) == ("Over", 5, "token:alice")
     assert (await site.client.post(path)).json() == over
@@ -347,11 +347,11 @@ async def test_while_a_scope_is_held_whoever_else_of_it_falls_silent_joins(site:
     names = await fleet.add_site("cs-1", 4)
     await fleet.beat(*names)
     await fleet.live(600, names[0])
-    await site.pass_time(300)
+    await site.pass_time(300, step=5)
     assert Counter((await fleet.states()).values()) == {"Unknown": 4, "Connected": 1}
     await site.pass_time(600, step=10)
     assert Counter((await fleet.states()).values()) == {"Unknown": 5}
     (brake,) = await brakes(site)
     assert (brake["silentCount"], brake["heldCount"]) == (4, 5)
-    await site.pass_time(300)
+    await site.pass_time(300, step=5)
     assert (await brakes(site))[0]["state"] == "LettingGo"

@@ -17,9 +17,9 @@ async def two_silent_servers(site: Site) -> tuple[dict[str, Any], dict[str, Any]
     for registered in (server, first, second):
         assert (await site.beat(registered)).status_code == 200
     # Two of three: were it all of them, the brake would have them Unknown.
-    await site.pass_time(TIMEOUT / 2, step=10)
+    await site.pass_time(TIMEOUT / 2)
     assert (await site.beat(server, 2)).status_code == 200
-    await site.pass_time(TIMEOUT / 2, step=10)
+    await site.pass_time(TIMEOUT / 2)
     assert (await site.beat(server, 3)).status_code == 200
     return server, first, second
 
@@ -149,7 +149,7 @@ async def test_force_needs_an_admin_names_what_it_skips_and_is_recorded(site: Si
 
 async def test_the_inbuilt_server_is_never_purged(site: Site) -> None:
     await two_silent_servers(site)
-    await site.pass_time(TIMEOUT, step=10)
+    await site.pass_time(TIMEOUT)
     assert await blockers(site, "cs-1") == ["inbuilt"]
     problem(await purge(site, "cs-1", force=["inbuilt"]), 409, "purge-blocked")
 

@@ -17,7 +17,7 @@ async def tell(site: Site) -> None:
     await site.pass_time(SILENT_SECONDS, step=10)
     (brake,) = (await site.client.get(f"{VAULT}/brakes")).json()["items"]
     assert (await site.client.post(f"{VAULT}/brakes/{brake['id']}/acknowledge")).status_code == 200
-    await site.pass_time(30)
+    await site.pass_time(30, step=5)
     for agent in (*dark, other):
         assert (await site.beat(agent, 2)).status_code == 200
     await site.pass_time(SILENT_SECONDS + HOLD_SECONDS, step=10)

@@ -3,21 +3,26 @@
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import update
 
+from app.connection.rules import MISSED_TICKS
 from app.core.clock import Clock, ManualClock
 from app.core.db import Database
 from app.core.settings import Settings
 from app.main import Muster, create_app
-from app.models import ConfigurationServer, ProcessServer, SourceMachine
+from app.models import ConfigurationServer, MonitorWatermark, ProcessServer, SourceMachine
 from app.tokens.service import create_first
 from tests.support.contract import DocumentedTransport
 
 ADMIN_TOKEN = "an-admin-token-for-tests-only"
 VERSION = "9.62.7096.1"
+# How far apart the monitor's looks are while a test lets time pass.
+LOOK_SECONDS = 60.0
 
 
 class Site:
@@ -40,13 +45,32 @@ class Site:
         await self.app.state.alert_sweep.tick()
         return found
 
-    async def pass_time(self, seconds: float, step: float = 5) -> None:
-        """Let time pass with the monitor at work."""
-        passed = 0.0
-        while passed < seconds:
-            self.manual_clock.advance(min(step, seconds - passed))
-            passed += step
+    async def pass_time(self, seconds: float, step: float | None = None) -> None:
+        """Let time pass with the monitor at work; its last look is at the end.
+
+        With `step` there are looks that many seconds apart and no others, far apart ones with outages between them.
+        Without, one of a minute's looks is made, and the others count as having found nothing.
+        """
+        unbroken = MISSED_TICKS * self.app.state.settings.effective_tick_seconds
+        left = seconds
+        while left > 0:
+            before = self.clock.now()
+            stride = min(step or LOOK_SECONDS, left)
+            if step is None and stride > unbroken and not await self._found_nothing(before, stride, unbroken):
+                stride = unbroken / MISSED_TICKS
+            self.manual_clock.advance(stride)
+            left -= stride
             await self.tick()
+
+    async def _found_nothing(self, before: datetime, stride: float, unbroken: float) -> bool:
+        """Leave what looks without a find leave, until shortly before `stride` is over. False during an outage."""
+        database: Database = self.app.state.database
+        was_observed = MonitorWatermark.observed_until >= before - timedelta(seconds=unbroken)
+        until = before + timedelta(seconds=stride - unbroken)
+        async with database.write() as session:
+            statement = update(MonitorWatermark).where(was_observed).values(observed_until=until)
+            moved = await session.scalars(statement.returning(MonitorWatermark.id))
+            return moved.one_or_none() is not None
 
     async def vault(self, name: str = "contoso") -> str:
         """A new vault. Returns its name."""
