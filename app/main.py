@@ -66,6 +66,7 @@ from app.process_servers.tasks import MaintenanceEnds
 from app.registration_keys import routes as registration_keys
 from app.sizing import routes as sizing
 from app.source_machines import routes as source_machines
+from app.source_machines.imports import routes as source_machine_imports
 from app.tokens import routes as tokens
 from app.upgrades import routes as upgrades
 from app.vaults import routes as vaults
@@ -86,6 +87,8 @@ ROUTERS: list[APIRouter] = [
     source_machines.router,
     switching.router,
     rebalance.router,
+    source_machines.vault_router,
+    source_machine_imports.router,
     onboarding.router,
     upgrades.router,
     versions.router,
@@ -179,7 +182,8 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None, *, 
     openapi.install(api)
     problems.install(api)
     # Inside of the framework, so that a request's log line and metrics are part of its trace.
-    api.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    limits = {source_machine_imports.SEGMENT: settings.max_import_bytes}
+    api.add_middleware(BodyLimit, limit=settings.max_body_bytes, limits=limits)
     api.add_middleware(RequestContext)
     # Here and not in the server, so that heartbeats, which have no use for the client's address, pass by it.
     entry = ProxyHeadersMiddleware(api, settings.forwarded_allow_ips)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ httpx is imported where it is first used, so that help and completion don't wait
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 500
 RETRY_PAUSE_SECONDS = 0.25
+PIECE_BYTES = 65_536
+FILE_SECONDS = 120.0
+"""What the answer to a file may take at the least: there is work between its last byte and the answer."""
 
 _REMEDIES: Mapping[int, str] = {
     401: "check the token: it may have expired or been deleted, or belong to another control plane",
@@ -145,6 +148,38 @@ class ApiClient:
             response = self._exchange("POST", path, body=body or {}, params=params, headers=headers)
         return self._accepted(response)
 
+    def post_file(
+        self,
+        path: str,
+        content: bytes,
+        media_type: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        sent: Callable[[int], None],
+    ) -> Answer:
+        """Send a file, telling `sent` how many bytes went; like `post`, but patient with the work on it."""
+        headers = {
+            "Idempotency-Key": str(uuid.uuid4()),
+            "Content-Type": media_type,
+            "Content-Length": str(len(content)),
+        }
+
+        def pieces() -> Iterator[bytes]:
+            for start in range(0, len(content), PIECE_BYTES):
+                piece = content[start : start + PIECE_BYTES]
+                yield piece
+                sent(len(piece))
+
+        def exchange() -> "httpx.Response":
+            return self._exchange("POST", path, params=params, content=pieces(), headers=headers)
+
+        try:
+            response = exchange()
+        except UnreachableError:
+            time.sleep(RETRY_PAUSE_SECONDS)
+            response = exchange()
+        return self._accepted(response)
+
     def put(self, path: str, body: Mapping[str, Any], *, etag: str | None = None) -> Answer:
         """Put a resource as a whole, provided that it still is what `etag` was read with."""
         headers = {"If-Match": etag} if etag else {}
@@ -177,12 +212,20 @@ class ApiClient:
         *,
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        content: Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> "httpx.Response":
         given = {key: value for key, value in (params or {}).items() if value not in (None, [])}
         with transport.failures_explained(self._endpoint):
+            limit = self._endpoint.timeout_seconds
             response = self._http.request(
-                method, self._url + path, params=given, json=body, headers=dict(headers or {})
+                method,
+                self._url + path,
+                params=given,
+                json=body,
+                content=content,
+                headers=dict(headers or {}),
+                timeout=limit if content is None else (limit, max(limit, FILE_SECONDS), limit, limit),
             )
         self._server_time = _date_of(response.headers.get("Date")) or self._server_time
         return response

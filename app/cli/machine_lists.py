@@ -1,18 +1,15 @@
 """Lists of source machines from a file: JSON as the API takes it, or CSV. Sizes are binary: 1 GB = 2^30 bytes."""
 
-import csv
-import io
 import json
 import re
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from app.cli.failures import CommandError, UsageError
+from app.cli.failures import UsageError
 from app.cli.formatting import plain
+from app.cli.text_files import csv_rows, text_of
 
-MAX_FILE_BYTES = 16 * 2**20
 _SHOWN_PROBLEMS = 50
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,12})?)\s*(?:([kmgtp])i?b?|b)?", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -43,28 +40,10 @@ def machines_in(path: Path) -> Any:
 
     Raises UsageError with every problem of a CSV file and its line, CommandError where the file can't be read.
     """
-    text = _text_of(path)
+    text = text_of(path)
     if path.suffix.lower() == ".json" or (path.suffix.lower() != ".csv" and text.lstrip()[:1] in {"{", "["}):
         return _from_json(path, text)
     return _from_csv(path, text)
-
-
-def _text_of(path: Path) -> str:
-    try:
-        content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if str(path) == "-" else _bytes_of(path)
-    except OSError as error:
-        raise CommandError(f"{path} can't be read: {error.strerror or error}") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MB")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", remedy="save it as CSV UTF-8") from None
-
-
-def _bytes_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_FILE_BYTES + 1)
 
 
 def _from_json(path: Path, text: str) -> Any:
@@ -84,7 +63,7 @@ def _from_json(path: Path, text: str) -> Any:
 
 def _from_csv(path: Path, text: str) -> list[dict[str, Any]]:
     problems: list[str] = []
-    rows = _rows(text, problems)
+    rows = csv_rows(text, problems)
     header = next(rows, None)
     if header is None:
         raise UsageError(f"{path} is empty", remedy=f"its first line names the columns: {_NAME},{_CHURN},{_DISKS}")
@@ -104,35 +83,19 @@ def _from_csv(path: Path, text: str) -> list[dict[str, Any]]:
         if not machines and not problems:
             problems.append("line 2: there is no machine below the header")
     if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
-        more = f"\n  and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
-        raise CsvProblems(path, f"{listed}{more}", len(problems))
+        raise CsvProblems(path, problems)
     return machines
 
 
 class CsvProblems(UsageError):
     """Everything that is wrong with a CSV file, a line each in `listed`."""
 
-    def __init__(self, path: Path, listed: str, count: int) -> None:
+    def __init__(self, path: Path, problems: list[str]) -> None:
+        count = len(problems)
         super().__init__(f"{path} has {count} problem{'' if count == 1 else 's'}")
-        self.listed = listed
-
-
-def _rows(text: str, problems: list[str]) -> Any:
-    """Each row that is not blank with its line; a comma separates, or the semicolon of a header that has no comma."""
-    head = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text), delimiter=";" if ";" in head and "," not in head else ",", strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            problems.append(f"line {line}: {error}")
-            return
-        if any(cell.strip() for cell in cells):
-            yield line, [cell.strip() for cell in cells]
+        listed = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
+        more = f"\n  and {count - _SHOWN_PROBLEMS} more" if count > _SHOWN_PROBLEMS else ""
+        self.listed = f"{listed}{more}"
 
 
 def _columns(header: list[str], problems: list[str]) -> list[str]:

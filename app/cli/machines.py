@@ -25,6 +25,7 @@ def _disks(machine: Mapping[str, Any]) -> str:
 
 _COLUMNS = (
     Column("Name", lambda machine: plain(machine.get("name"))),
+    Column("Configuration server", lambda machine: reference(machine.get("configurationServer")), rank=6),
     Column("Process server", lambda machine: reference(machine.get("processServer"))),
     Column("Churn a day", lambda machine: size(machine.get("churnInBytesPerDay")), is_number=True),
     Column("Disks", _disks, rank=3, is_number=True),
@@ -67,24 +68,50 @@ def only_server(client: ApiClient, vault: str) -> str:
 @command(group, "list")
 def list_(
     invocation: Invocation,
-    configuration_server: Parent = None,
+    configuration_server: Annotated[
+        str | None,
+        typer.Option("--configuration-server", "--cs", metavar="SERVER", help="Only those of this one."),
+    ] = None,
     process_server: Annotated[
         str | None, typer.Option("--process-server", "--ps", metavar="SERVER", help="Only those that this one carries.")
     ] = None,
     q: Annotated[str | None, typer.Option("--q", "-q", metavar="TEXT", help="Only those with this in a name.")] = None,
-    order_by: filters.OrderOption = None,
+    os_type: Annotated[
+        OsType | None, typer.Option("--os", case_sensitive=False, help="Only those with this operating system.")
+    ] = None,
+    version_status: filters.VersionStatusOption = None,
+    min_churn: Annotated[
+        str | None, typer.Option("--min-churn", metavar="SIZE", help="Only those that change so much a day or more.")
+    ] = None,
+    max_churn: Annotated[
+        str | None, typer.Option("--max-churn", metavar="SIZE", help="Only those that change so much a day or less.")
+    ] = None,
+    order_by: Annotated[
+        str | None,
+        typer.Option("--order-by", metavar="MEMBER", help="name, createdAt or churn; a minus before it reverses."),
+    ] = None,
     vault: options.Vault = None,
     limit: options.Limit = None,
 ) -> None:
-    """List the source machines of a configuration server."""
-    params = {"processServer": process_server, "q": q, "orderBy": order_by}
+    """List the source machines of a vault, page by page as they come."""
+    wanted = {
+        "configurationServer": configuration_server,
+        "processServer": process_server,
+        "q": q,
+        "osType": os_type and os_type.value,
+        "versionStatus": version_status and version_status.value,
+        "minimumChurnInBytesPerDay": None if min_churn is None else _bytes(min_churn, "--min-churn"),
+        "maximumChurnInBytesPerDay": None if max_churn is None else _bytes(max_churn, "--max-churn"),
+    }
+    is_narrowed = any(value is not None for value in wanted.values())
     with invocation.connect() as client:
-        machines = list(client.items(_path(client, vault, configuration_server), params, limit=limit))
-    if invocation.as_json:
-        screen.print_json(machines)
-        return
-    empty = "No machine matches." if process_server or q else "No source machine yet."
-    screen.print_table(_COLUMNS, machines, empty=empty)
+        path = api_path("vaults", chosen_vault(client, vault), "source-machines")
+        machines = client.items(path, {**wanted, "orderBy": order_by}, limit=limit)
+        if invocation.as_json:
+            screen.print_json_streamed(machines)
+        else:
+            empty = "No machine matches." if is_narrowed else "No source machine yet."
+            screen.print_streamed(_COLUMNS, machines, empty=empty)
 
 
 @command(group, "show")

@@ -4,8 +4,10 @@ On a terminal a table drops its least important columns until it fits. Into a pi
 every column, no colour, nothing cut or wrapped, so that grep and awk see what there is.
 """
 
+import itertools
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _GAP = 2
+_CHUNK = 500
 _UNLIMITED = 1_000_000
 _PROBLEM_MEMBERS = frozenset({"type", "title", "status", "detail", "instance", "code", "requestId", "errors"})
 
@@ -54,24 +57,39 @@ def console(*, stderr: bool = False) -> "Console":
     )
 
 
-def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, onto: "Console") -> "Table":
-    """The rows as a table that fits onto the console."""
+def table(
+    columns: Sequence[Column],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    onto: "Console",
+    widths: Mapping[str, int] | None = None,
+) -> "Table":
+    """The rows as a table that fits onto the console.
+
+    With `widths` it goes on with one that has these columns, at the least so wide, and needs no header.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     cells = {column.title: [column.read(row) for row in rows] for column in columns}
-    shown = _fitting(columns, cells, onto.width)
+    shown = (
+        _fitting(columns, cells, onto.width)
+        if widths is None
+        else [column for column in columns if column.title in widths]
+    )
     drawn = Table(
         box=box.SIMPLE_HEAD if onto.is_terminal else None,
         pad_edge=False,
         padding=(0, _GAP, 0, 0) if not onto.is_terminal else (0, 1, 0, 0),
         show_edge=False,
+        show_header=widths is None,
         header_style="bold",
     )
     for column in shown:
         title = column.title if onto.is_terminal else column.title.upper()
-        drawn.add_column(title, overflow="fold", justify="right" if column.is_number else "left")
+        width = None if widths is None else widths[column.title]
+        drawn.add_column(title, overflow="fold", justify="right" if column.is_number else "left", min_width=width)
     for position in range(len(rows)):
         drawn.add_row(
             *(
@@ -90,6 +108,39 @@ def print_table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *,
         print(empty, file=sys.stderr)
         return
     _print_trimmed(table(columns, rows, onto=console()))
+
+
+def print_streamed(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], *, empty: str) -> None:
+    """Print a list that may be long as it comes in; its first rows decide which columns it has and how wide."""
+    from rich.cells import cell_len
+
+    onto = console()
+    widths: dict[str, int] | None = None
+    following = iter(rows)
+    while chunk := list(itertools.islice(following, _CHUNK)):
+        _print_trimmed(table(columns, chunk, onto=onto, widths=widths))
+        if widths is None:
+            cells = {column.title: [column.read(row) for row in chunk] for column in columns}
+            widths = {
+                column.title: max(map(cell_len, (column.title, *cells[column.title])))
+                for column in _fitting(columns, cells, onto.width)
+            }
+    if widths is None:
+        print(empty, file=sys.stderr)
+
+
+def print_json_streamed(items: Iterable[Any]) -> None:
+    """Print a list as JSON as it comes in; the text is that of `print_json`."""
+    is_first = True
+    for item in items:
+        encoded = json.dumps(item, indent=2, ensure_ascii=_needs_ascii())
+        print("[" if is_first else ",", textwrap.indent(encoded, "  "), sep="\n", end="")
+        is_first = False
+    print("[]" if is_first else "\n]")
+
+
+def _needs_ascii() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "") != "utf8"
 
 
 def print_details(heading: str, sections: Iterable[Section]) -> None:
@@ -116,8 +167,7 @@ def print_details(heading: str, sections: Iterable[Section]) -> None:
 
 def print_json(document: Any) -> None:
     """Print a document of the API as it is."""
-    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
-    print(json.dumps(document, indent=2, ensure_ascii=encoding != "utf8"))
+    print(json.dumps(document, indent=2, ensure_ascii=_needs_ascii()))
 
 
 def print_line(text: str, *, style: str = "") -> None:

@@ -6,7 +6,7 @@ Plain ASGI: BaseHTTPMiddleware would cost more than the rest of a request.
 import logging
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -87,20 +87,26 @@ def _account(scope: MutableMapping[str, Any], status: int, seconds: float) -> No
 
 
 class BodyLimit:
-    """Reads the body before the application does and refuses what is larger than `limit` bytes."""
+    """Reads the body before the application does and refuses what is larger than `limit` bytes.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    `limits` has other limits, by a path's last segment.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, limits: Mapping[str, int]) -> None:
         self._app = app
         self._limit = limit
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = await read_body(receive, self._limit)
+        end = scope["path"].rpartition("/")[2]
+        limit = self._limits.get(end, self._limit)
+        body = await read_body(receive, limit)
         if body is None:
-            await refuse_large_body(scope, receive, send, self._limit)
+            await refuse_large_body(scope, receive, send, limit)
             return
         delivered = False
 

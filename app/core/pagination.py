@@ -120,20 +120,26 @@ async def fetch_page(
     The statement's columns must include the order's columns by their keys.
     """
     columns = list(order.columns)
-    types = [_python_type(column.type) for column in columns]
-    if paging.cursor is not None:
-        after = decode_cursor(order.position_of, paging.cursor, types)
-        statement = statement.where(_beyond(columns, after, order.is_descending))
-    for column in columns:
-        statement = statement.order_by(column.desc() if order.is_descending else column.asc())
-    # One row more than asked for tells whether there is a next page.
-    rows = (await session.execute(statement.limit(paging.limit + 1))).all()
+    rows = (await session.execute(positioned(statement, order, paging))).all()
     if len(rows) <= paging.limit:
         return rows, None
     rows = rows[: paging.limit]
     last = rows[-1]
     values = [_value_of(last, column) for column in columns]
     return rows, encode_cursor(order.position_of, values)
+
+
+def positioned(statement: Select[*tuple[Any, ...]], order: Order, paging: PageRequest) -> Select[*tuple[Any, ...]]:
+    """`statement` for the rows of one page in their order. Raises CursorUnreadable."""
+    columns = list(order.columns)
+    if paging.cursor is not None:
+        types = [_python_type(column.type) for column in columns]
+        after = decode_cursor(order.position_of, paging.cursor, types)
+        statement = statement.where(_beyond(columns, after, order.is_descending))
+    for column in columns:
+        statement = statement.order_by(column.desc() if order.is_descending else column.asc())
+    # One row more than asked for tells whether there is a next page.
+    return statement.limit(paging.limit + 1)
 
 
 def _python_type(kind: Any) -> type:

@@ -198,6 +198,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=1_048_576, ge=1_024, le=1_073_741_824, description="Largest request body taken."
     )
+    max_import_bytes: int = Field(
+        default=16_777_216,
+        ge=1_024,
+        le=1_073_741_824,
+        description="Largest file of source machines taken, in bytes.",
+    )
     shutdown_seconds: Seconds = Field(default=8, description="Seconds that open requests may take after SIGTERM.")
     log_format: LogFormat = Field(default=LogFormat.CONSOLE, description="`console` or `json`.")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="`debug`, `info`, `warning` or `error`.")

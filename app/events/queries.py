@@ -17,6 +17,7 @@ from app.models import ApiToken, Event, EventCounter, Vault
 
 NOTIFICATIONS = "muster_events"
 """The PostgreSQL channel on which writers name the vaults that have new events."""
+CHUNK = 1_000
 ORDERS: dict[str, Sequence[Any]] = {"sequence": (Event.sequence,)}
 
 
@@ -36,8 +37,9 @@ async def reserve_numbers(session: AsyncSession, vault_id: uuid.UUID, count: int
 
 
 async def insert_events(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
-    """Append events."""
-    await session.execute(insert(Event), rows)
+    """Append events; of very many a part at a time, so that other requests get their turn on the event loop."""
+    for start in range(0, len(rows), CHUNK):
+        await session.execute(insert(Event), rows[start : start + CHUNK])
 
 
 async def counter(session: AsyncSession, vault_id: uuid.UUID) -> tuple[int, int]:

@@ -201,4 +201,11 @@ class SourceMachine(Identified, Revised, Base):
         CheckConstraint("churn_bytes_per_day >= 0", name="churn_bytes_per_day"),
         Index(None, "process_server_id", "name"),
         Index(None, "vault_id", "id"),
+        Index(None, "vault_id", "name", "id"),
+        Index(None, "vault_id", "churn_bytes_per_day", "id"),
+        Index(None, "vault_id", "os_type", "name", "id"),
+        Index(None, "vault_id", "agent_version", "name", "id"),
+        Index(None, "configuration_server_id", "id"),
+        # The conventional name would be too long for PostgreSQL.
+        Index("ix_source_machines_of_site_by_churn", "configuration_server_id", "churn_bytes_per_day", "id"),
     )

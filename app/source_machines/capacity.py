@@ -55,7 +55,12 @@ async def require_room(session: AsyncSession, target: ProcessServer, added: Load
 
 async def refusals(session: AsyncSession, target: ProcessServer, now: datetime) -> list[Refusal]:
     """Every reason why a process server takes no new machines."""
-    return refusals_of_target(advice_of(await queries.target(session, target.id), now))
+    return refusals_in(await queries.target(session, target.id), now)
+
+
+def refusals_in(row: Any, now: datetime) -> list[Refusal]:
+    """The same from a row of `queries.target`."""
+    return refusals_of_target(advice_of(row, now))
 
 
 def advice_of(row: Any, now: datetime) -> list[Refusal]:

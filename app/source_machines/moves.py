@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.events.service import record
 from app.models import ProcessServer, SourceMachine
 from app.sizing.tiers import Load
 from app.source_machines import capacity, queries
+from app.source_machines.records import Recorder
 from app.source_machines.views import resource_of
-from app.vocabulary import EventType, Severity
+from app.vocabulary import Severity
 
 
 class Move(NamedTuple):
@@ -66,7 +66,8 @@ async def move(
         machine.process_server_id = target.id
         machine.revision += 1
         machine.updated_at = now
-        record_move(session, machine, source, target, actor, now, {"reason": reason, **(data or {})}, severity)
+        recorder = Recorder(session, machine.vault_id, actor, now)
+        recorder.moved(resource_of(machine), source.name, target.name, {"reason": reason, **(data or {})}, severity)
     for host in hosts.values():
         host.generation += 1
     await session.flush()
@@ -80,27 +81,3 @@ async def move_all(
     machines = await queries.lock_all_of(session, source.id)
     await move(session, [Move(machine, source, target, reason) for machine in machines], actor, now)
     return len(machines)
-
-
-def record_move(
-    session: AsyncSession,
-    machine: SourceMachine,
-    source: ProcessServer,
-    target: ProcessServer,
-    actor: str,
-    now: datetime,
-    data: Mapping[str, Any],
-    severity: Severity = Severity.INFORMATION,
-) -> None:
-    """The event of a machine that uses another process server from now on."""
-    record(
-        session,
-        machine.vault_id,
-        now,
-        EventType.SOURCE_MACHINE_MOVED,
-        resource_of(machine),
-        actor=actor,
-        message=f"source machine {machine.name} went from process server {source.name} to {target.name}",
-        severity=severity,
-        data={"from": source.name, "to": target.name, **data},
-    )

@@ -1,19 +1,16 @@
 """SQL of source machines."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.access.scope import named
-from app.core.pagination import PageRequest, choose_order, fetch_page
 from app.models import ConfigurationServer, Host, Job, ProcessServer, SourceMachine
 from app.vocabulary import OPEN_JOB_STATES, JobType
-
-ORDERS: dict[str, Sequence[Any]] = {"name": (SourceMachine.name,), "createdAt": (SourceMachine.id,)}
 
 _READ = select(SourceMachine, ProcessServer.name.label("process_server")).join(
     ProcessServer, SourceMachine.process_server_id == ProcessServer.id
@@ -41,29 +38,6 @@ async def read(session: AsyncSession, server_id: uuid.UUID, ref: str) -> Any:
         SourceMachine.configuration_server_id == server_id, named(SourceMachine.id, SourceMachine.name, ref)
     )
     return (await session.execute(statement)).one_or_none()
-
-
-async def list_machines(
-    session: AsyncSession,
-    server_id: uuid.UUID,
-    paging: PageRequest,
-    *,
-    order_by: str,
-    process_server: str | None,
-    q: str | None,
-) -> tuple[Sequence[Any], str | None]:
-    """One page of a configuration server's machines."""
-    statement = _READ.where(SourceMachine.configuration_server_id == server_id)
-    if process_server is not None:
-        statement = statement.where(named(ProcessServer.id, ProcessServer.name, process_server))
-    if q:
-        statement = statement.where(
-            or_(
-                SourceMachine.name.icontains(q, autoescape=True),
-                SourceMachine.friendly_name.icontains(q, autoescape=True),
-            )
-        )
-    return await fetch_page(session, statement, choose_order(ORDERS, order_by, within=server_id), paging)
 
 
 async def process_server(session: AsyncSession, server_id: uuid.UUID, ref: str) -> ProcessServer | None:
@@ -126,6 +100,12 @@ async def target(session: AsyncSession, process_server_id: uuid.UUID) -> Any:
     return (await session.execute(_facts().where(ProcessServer.id == process_server_id))).one()
 
 
+async def targets(session: AsyncSession, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
+    """The same of several process servers, by id."""
+    rows = await session.execute(_facts().where(ProcessServer.id.in_(ids)))
+    return {row.ProcessServer.id: row for row in rows}
+
+
 async def carriers(session: AsyncSession, server_id: uuid.UUID) -> Sequence[Any]:
     """The same of each process server of a configuration server, and its `machines` and `churn`, by name."""
     loads = (
@@ -157,6 +137,16 @@ async def totals(session: AsyncSession, process_server_id: uuid.UUID) -> Totals:
     )
     row = (await session.execute(statement)).one()
     return Totals(int(row[0]), int(row[1]))
+
+
+async def totals_of(session: AsyncSession, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Totals]:
+    """What each of these process servers carries, where it carries anything."""
+    statement = (
+        select(SourceMachine.process_server_id, func.count(), func.sum(SourceMachine.churn_bytes_per_day))
+        .where(SourceMachine.process_server_id.in_(ids))
+        .group_by(SourceMachine.process_server_id)
+    )
+    return {row[0]: Totals(int(row[1]), int(row[2])) for row in await session.execute(statement)}
 
 
 async def lock_all_of(session: AsyncSession, process_server_id: uuid.UUID) -> Sequence[SourceMachine]:

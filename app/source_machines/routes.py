@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Depends, Query, Response, status
 
 from app.access.principals import Operator, Reader
 from app.access.scope import VaultRef
@@ -13,6 +13,7 @@ from app.core.documentation import errors
 from app.core.errors import (
     ConfigurationServerNotFound,
     CursorUnreadable,
+    NameAmbiguous,
     OverCapacity,
     PreconditionFailed,
     ProcessServerNotFound,
@@ -23,10 +24,71 @@ from app.core.errors import (
 from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
 from app.core.wire import Page, Storable
-from app.source_machines import service
+from app.source_machines import lists, service
+from app.source_machines.list_queries import Filters
+from app.source_machines.lists import Wanted
 from app.source_machines.schemas import MachineName, MachineRef, SourceMachinePut, SourceMachineView
+from app.vocabulary import OsType, VersionStatus
 
 router = APIRouter(prefix="/api/v1/vaults/{vault}/configuration-servers/{cs}/source-machines", tags=["source machines"])
+vault_router = APIRouter(prefix="/api/v1/vaults/{vault}/source-machines", tags=["source machines"])
+
+
+def _wanted(
+    order_by: Annotated[
+        str, Query(alias="orderBy", description="`name`, `createdAt` or `churn`; `-` in front reverses.")
+    ] = "name",
+    process_server: Annotated[
+        str | None, Query(alias="processServer", max_length=64, description="Name or id of the one that carries them.")
+    ] = None,
+    q: Annotated[str | None, Storable, Query(max_length=100, description="Part of the name or friendly name.")] = None,
+    os_type: Annotated[OsType | None, Query(alias="osType")] = None,
+    version_status: Annotated[VersionStatus | None, Query(alias="versionStatus")] = None,
+    minimum_churn: Annotated[
+        int | None,
+        Query(alias="minimumChurnInBytesPerDay", ge=0, le=2**60, description="Only those that change so much or more."),
+    ] = None,
+    maximum_churn: Annotated[
+        int | None,
+        Query(alias="maximumChurnInBytesPerDay", ge=0, le=2**60, description="Only those that change so much or less."),
+    ] = None,
+) -> Wanted:
+    filters = Filters(
+        q=q,
+        os_type=None if os_type is None else os_type.value,
+        minimum_churn=minimum_churn,
+        maximum_churn=maximum_churn,
+    )
+    return Wanted(filters, process_server, version_status, order_by)
+
+
+Narrowing = Annotated[Wanted, Depends(_wanted)]
+
+
+@vault_router.get(
+    "",
+    summary="List the source machines of a vault",
+    operation_id="listVaultSourceMachines",
+    responses=errors(VaultNotFound, NameAmbiguous, CursorUnreadable),
+)
+async def list_vault_source_machines(
+    vault: VaultRef,
+    principal: Reader,
+    session: ReadSession,
+    paging: Paging,
+    wanted: Narrowing,
+    configuration_server: Annotated[
+        str | None, Query(alias="configurationServer", max_length=64, description="Name or id.")
+    ] = None,
+) -> Page[SourceMachineView]:
+    """Names repeat where several configuration servers have a machine of that name.
+
+    A page costs the same wherever it is and however many machines there are; so it does with `configurationServer`,
+    `processServer`, `osType` and `versionStatus` (in the order of `name`), and with limits of churn in the order of
+    `churn`. `q`, and these filters in other orders, pass over what does not match: at worst the whole vault, so name
+    a configuration server with them.
+    """
+    return await lists.of_vault(session, principal, vault, configuration_server, paging, wanted)
 
 
 @router.get(
@@ -41,18 +103,10 @@ async def list_source_machines(
     principal: Reader,
     session: ReadSession,
     paging: Paging,
-    order_by: Annotated[
-        str, Query(alias="orderBy", description="`name` or `createdAt`; `-` in front reverses.")
-    ] = "name",
-    process_server: Annotated[
-        str | None, Query(alias="processServer", max_length=64, description="Name or id of the one that carries them.")
-    ] = None,
-    q: Annotated[str | None, Storable, Query(max_length=100, description="Part of the name or friendly name.")] = None,
+    wanted: Narrowing,
 ) -> Page[SourceMachineView]:
     """Each with the process server that carries it."""
-    return await service.list_machines(
-        session, principal, vault, cs, paging, order_by=order_by, process_server=process_server, q=q
-    )
+    return await lists.of_configuration_server(session, principal, vault, cs, paging, wanted)
 
 
 @router.put(

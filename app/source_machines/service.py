@@ -9,7 +9,7 @@ Those who move whole loads (purge, decommission, switch, rebalance) use `moves`.
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,14 +17,12 @@ from app.access.principals import Principal
 from app.access.scope import vault_in_scope
 from app.configuration_servers import queries as configuration_server_queries
 from app.core.errors import ConfigurationServerNotFound, ProcessServerNotFound, SourceMachineNotFound
-from app.core.pagination import PageRequest
 from app.core.preconditions import Precondition
-from app.core.wire import Page
 from app.events.service import record
 from app.models import ConfigurationServer, Host, ProcessServer, SourceMachine, Vault
 from app.sizing.tiers import Load
 from app.source_machines import capacity, queries
-from app.source_machines.moves import record_move
+from app.source_machines.records import Recorder, changed_columns, columns_of
 from app.source_machines.rules import Excess
 from app.source_machines.schemas import SourceMachinePut, SourceMachineView
 from app.source_machines.views import resource_of, view_of
@@ -73,81 +71,56 @@ async def put(
         )
     capacity.require_protectable(name, body.churn_in_bytes_per_day)
     may_exceed = allow_over_capacity if body.allow_over_capacity is None else body.allow_over_capacity
+    recorder = Recorder(session, vault.id, principal.actor, now)
+    is_new = machine is None
     if machine is None:
-        machine = await _register(session, server, target, name, body, may_exceed, principal.actor, now)
-        is_new = True
+        machine = await _register(recorder, target, name, body, may_exceed=may_exceed)
     else:
-        await _change(session, machine, target, body, may_exceed, principal.actor, now)
-        is_new = False
+        await _change(recorder, machine, target, body, may_exceed=may_exceed)
     await session.flush()
     catalogue = await version_queries.catalogue(session)
     return Put(view_of(vault, server, machine, target.name, catalogue=catalogue), is_new)
 
 
 async def _register(
-    session: AsyncSession,
-    server: ConfigurationServer,
-    target: ProcessServer,
-    name: str,
-    body: SourceMachinePut,
-    may_exceed: bool,
-    actor: str,
-    now: datetime,
+    recorder: Recorder, target: ProcessServer, name: str, body: SourceMachinePut, *, may_exceed: bool
 ) -> SourceMachine:
+    session, now = recorder.session, recorder.now
     hosts = await _lock(session, [target])
     await capacity.require_willing(session, target, now)
     added = Load(1, body.churn_in_bytes_per_day)
     excess = await capacity.require_room(session, target, added, may_exceed=may_exceed)
     machine = SourceMachine(
-        vault_id=server.vault_id,
-        configuration_server_id=server.id,
+        vault_id=target.vault_id,
+        configuration_server_id=target.configuration_server_id,
         process_server_id=target.id,
         name=name,
         created_at=now,
         updated_at=now,
         revision=1,
-        **_columns(name, body),
+        **columns_of(name, body),
     )
     session.add(machine)
     await session.flush()
     for host in hosts.values():
         host.generation += 1
-    record(
-        session,
-        server.vault_id,
-        now,
-        EventType.SOURCE_MACHINE_REGISTERED,
-        resource_of(machine),
-        actor=actor,
-        message=f"source machine {name} was registered with process server {target.name}",
-        severity=capacity.severity(excess),
-        data={
-            "processServer": target.name,
-            "churnInBytesPerDay": machine.churn_bytes_per_day,
-            **capacity.override(excess),
-        },
-    )
+    recorder.registered(resource_of(machine), target.name, machine.churn_bytes_per_day, excess)
     return machine
 
 
 async def _change(
-    session: AsyncSession,
-    machine: SourceMachine,
-    target: ProcessServer,
-    body: SourceMachinePut,
-    may_exceed: bool,
-    actor: str,
-    now: datetime,
+    recorder: Recorder, machine: SourceMachine, target: ProcessServer, body: SourceMachinePut, *, may_exceed: bool
 ) -> None:
-    wanted = _columns(machine.name, body)
-    changed = {column: value for column, value in wanted.items() if getattr(machine, column) != value}
+    session = recorder.session
+    wanted = columns_of(machine.name, body)
+    changed = changed_columns({column: getattr(machine, column) for column in wanted}, wanted)
     moves = machine.process_server_id != target.id
     if not changed and not moves:
         return
     excess = None
     if moves:
         added = Load(1, body.churn_in_bytes_per_day)
-        excess = await _move(session, machine, target, added, may_exceed, actor, now)
+        excess = await _move(recorder, machine, target, added, may_exceed=may_exceed)
     elif body.churn_in_bytes_per_day > machine.churn_bytes_per_day:
         await queries.lock_process_servers(session, [target.id])
         added = Load(0, body.churn_in_bytes_per_day - machine.churn_bytes_per_day)
@@ -155,61 +128,24 @@ async def _change(
     for column, value in changed.items():
         setattr(machine, column, value)
     machine.revision += 1
-    machine.updated_at = now
+    machine.updated_at = recorder.now
     if changed:
-        record(
-            session,
-            machine.vault_id,
-            now,
-            EventType.SOURCE_MACHINE_UPDATED,
-            resource_of(machine),
-            actor=actor,
-            message=f"source machine {machine.name} was changed",
-            severity=capacity.severity(excess),
-            data={**{_MEMBERS[column]: value for column, value in changed.items()}, **capacity.override(excess)},
-        )
+        recorder.changed(resource_of(machine), changed, excess)
 
 
 async def _move(
-    session: AsyncSession,
-    machine: SourceMachine,
-    target: ProcessServer,
-    added: Load,
-    may_exceed: bool,
-    actor: str,
-    now: datetime,
+    recorder: Recorder, machine: SourceMachine, target: ProcessServer, added: Load, *, may_exceed: bool
 ) -> Excess | None:
+    session = recorder.session
     source = await session.get_one(ProcessServer, machine.process_server_id)
     hosts = await _lock(session, [source, target])
-    await capacity.require_willing(session, target, now)
+    await capacity.require_willing(session, target, recorder.now)
     excess = await capacity.require_room(session, target, added, may_exceed=may_exceed)
     for host in hosts.values():
         host.generation += 1
     machine.process_server_id = target.id
-    record_move(session, machine, source, target, actor, now, capacity.override(excess), capacity.severity(excess))
+    recorder.moved(resource_of(machine), source.name, target.name, capacity.override(excess), capacity.severity(excess))
     return excess
-
-
-_MEMBERS = {
-    "friendly_name": "friendlyName",
-    "churn_bytes_per_day": "churnInBytesPerDay",
-    "disks": "disks",
-    "os_type": "osType",
-    "agent_version": "agentVersion",
-    "last_reboot_agent_version": "lastRebootAgentVersion",
-}
-"""The columns that a PUT describes, and what the wire calls them."""
-
-
-def _columns(name: str, body: SourceMachinePut) -> dict[str, Any]:
-    return {
-        "friendly_name": body.friendly_name or name,
-        "churn_bytes_per_day": body.churn_in_bytes_per_day,
-        "disks": [disk.model_dump(by_alias=True) for disk in body.disks],
-        "os_type": None if body.os_type is None else body.os_type.value,
-        "agent_version": body.agent_version,
-        "last_reboot_agent_version": body.last_reboot_agent_version,
-    }
 
 
 async def read(
@@ -217,34 +153,11 @@ async def read(
 ) -> SourceMachineView:
     """One machine. Raises ConfigurationServerNotFound or SourceMachineNotFound."""
     vault = await vault_in_scope(session, principal, vault_ref)
-    server = await _find_server(session, vault, server_ref)
+    server = await find_server(session, vault, server_ref)
     row = await queries.read(session, server.id, ref)
     if row is None:
         raise _missing(server, ref)
     return view_of(vault, server, *row, catalogue=await version_queries.catalogue(session))
-
-
-async def list_machines(
-    session: AsyncSession,
-    principal: Principal,
-    vault_ref: str,
-    server_ref: str,
-    paging: PageRequest,
-    *,
-    order_by: str,
-    process_server: str | None,
-    q: str | None,
-) -> Page[SourceMachineView]:
-    """A configuration server's machines, or those of one of its process servers."""
-    vault = await vault_in_scope(session, principal, vault_ref)
-    server = await _find_server(session, vault, server_ref)
-    rows, cursor = await queries.list_machines(
-        session, server.id, paging, order_by=order_by, process_server=process_server, q=q
-    )
-    catalogue = await version_queries.catalogue(session)
-    return Page[SourceMachineView](
-        items=[view_of(vault, server, *row, catalogue=catalogue) for row in rows], next_cursor=cursor
-    )
 
 
 async def delete(
@@ -293,7 +206,8 @@ async def _lock_server(session: AsyncSession, vault: Vault, ref: str) -> Configu
     return server
 
 
-async def _find_server(session: AsyncSession, vault: Vault, ref: str) -> ConfigurationServer:
+async def find_server(session: AsyncSession, vault: Vault, ref: str) -> ConfigurationServer:
+    """A configuration server of the vault by name or id. Raises ConfigurationServerNotFound."""
     server = await queries.configuration_server(session, vault.id, ref)
     if server is None:
         raise _no_server(vault, ref)

@@ -11,6 +11,7 @@ from tests.cli.fake_api import NOW, FakeApi, Muster
 
 VAULT = "/api/v1/vaults/prod"
 SERVERS = f"{VAULT}/configuration-servers"
+LIST = f"{VAULT}/source-machines"
 MACHINES = f"{SERVERS}/cs-1/source-machines"
 MACHINE = f"{MACHINES}/sql-1"
 JOB_ID = "0192f0c1-0000-7000-8000-000000000011"
@@ -72,21 +73,36 @@ def sent(api: FakeApi, method: str = "PUT") -> dict[str, Any]:
 
 
 def test_machines_are_listed_with_filters(site: FakeApi, muster: Muster) -> None:
-    site.pages(MACHINES, [machine(), machine("web-1", processServer="ps-2", agentVersion=None, versionStatus=None)])
-    result = muster("machine", "list", "--ps", "ps-1", "-q", "sql", "--order-by", "-name")
-    params = site.asked("GET", MACHINES)[0].url.params
-    assert (params["processServer"], params["q"], params["orderBy"]) == ("ps-1", "sql", "-name")
-    header, first, second = result.stdout.splitlines()
-    assert header.split() == (
-        ["NAME", "PROCESS", "SERVER", "CHURN", "A", "DAY", "DISKS", "SYSTEM", "VERSION", "SUPPORT", "FRIENDLY", "NAME"]
+    site.pages(LIST, [machine(), machine("web-1", processServer="ps-2", agentVersion=None, versionStatus=None)])
+    result = muster(
+        *("machine", "list", "--ps", "ps-1", "-q", "sql", "--order-by", "-name", "--cs", "cs-1", "--os", "windows"),
+        *("--version-status", "supported", "--min-churn", "1GB", "--max-churn", "1TB"),
     )
-    for value in ("sql-1", "ps-1", "10 GB", "2", "Windows", "9.62.7096.1", "Supported", "SQL, Amsterdam"):
+    assert result.exit_code == 0, result.output
+    params = dict(site.asked("GET", LIST)[0].url.params)
+    assert params.pop("limit") == "500"
+    assert params == {
+        "processServer": "ps-1",
+        "q": "sql",
+        "orderBy": "-name",
+        "configurationServer": "cs-1",
+        "osType": "Windows",
+        "versionStatus": "Supported",
+        "minimumChurnInBytesPerDay": str(GB),
+        "maximumChurnInBytesPerDay": str(1024 * GB),
+    }
+    header, first, second = result.stdout.splitlines()
+    assert header.split() == [
+        *("NAME", "CONFIGURATION", "SERVER", "PROCESS", "SERVER", "CHURN", "A", "DAY", "DISKS", "SYSTEM", "VERSION"),
+        *("SUPPORT", "FRIENDLY", "NAME"),
+    ]
+    for value in ("sql-1", "cs-1", "ps-1", "10 GB", "2", "Windows", "9.62.7096.1", "Supported", "SQL, Amsterdam"):
         assert value in first
-    assert second.split()[:2] == ["web-1", "ps-2"]
+    assert second.split()[:3] == ["web-1", "cs-1", "ps-2"]
 
 
 def test_an_empty_list_says_why(site: FakeApi, muster: Muster) -> None:
-    site.pages(MACHINES, [])
+    site.pages(LIST, [])
     assert "No source machine yet" in muster("machine", "list").stderr
     assert "No machine matches" in muster("machine", "list", "-q", "x").stderr
     assert json.loads(muster("machine", "list", "--json").stdout) == []
@@ -173,13 +189,13 @@ def test_a_full_server_is_a_conflict_with_its_numbers(site: FakeApi, muster: Mus
 
 def test_several_configuration_servers_are_a_choice(api: FakeApi, muster: Muster) -> None:
     api.pages(SERVERS, [{"name": "cs-1"}, {"name": "cs-2"}])
-    result = muster("machine", "list")
+    result = muster("machine", "show", "sql-1")
     assert result.exit_code == 2
     assert "cs-1, cs-2" in result.stderr
-    api.pages(f"{SERVERS}/cs-2/source-machines", [])
-    assert muster("machine", "list", "--cs", "cs-2").exit_code == 0
+    api.answer("GET", f"{SERVERS}/cs-2/source-machines/sql-1", machine())
+    assert muster("machine", "show", "sql-1", "--cs", "cs-2").exit_code == 0
     api.pages(SERVERS, [])
-    assert muster("machine", "list").exit_code == 5
+    assert muster("machine", "show", "sql-1").exit_code == 5
 
 
 def test_a_machine_is_deleted_with_the_tag_just_read(site: FakeApi, muster: Muster) -> None:

@@ -182,6 +182,13 @@ class UnsupportedMediaType(MusterError):
     title = "The body must be application/json"
 
 
+class FileTypeUnsupported(UnsupportedMediaType):
+    """The body is not declared as JSON lines or CSV."""
+
+    code = "file-type-unsupported"
+    title = "The file is neither JSON lines nor CSV"
+
+
 class Invalid(MusterError):
     """The input was read and is wrong; `errors` names each field."""
 
@@ -191,6 +198,14 @@ class Invalid(MusterError):
 
     def __init__(self, detail: str, errors: Iterable[FieldProblem] = (), **members: Any) -> None:
         super().__init__(detail, errors=list(errors), **members)
+
+
+class ImportInvalid(MusterError):
+    """Rows of a file can't be read or are wrong in themselves, and nothing was imported; `rows` names each."""
+
+    status = 422
+    code = "import-invalid"
+    title = "Rows of the file are not valid"
 
 
 class TooManyRequests(MusterError):

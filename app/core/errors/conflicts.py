@@ -150,6 +150,13 @@ class MachinesElsewhere(Conflict):
     title = "Another process server carries the machines"
 
 
+class ImportRefused(Conflict):
+    """Rows of a file can't be done in the present state, and nothing was imported; `rows` names each."""
+
+    code = "import-refused"
+    title = "Rows of the file can't be done"
+
+
 class JobNotCancellable(Conflict):
     """The job has ended, or has done something that can't be undone."""
 

@@ -1,0 +1,1 @@
+"""Importing source machines from a file: thousands in one transaction, all of them or none."""
