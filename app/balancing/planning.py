@@ -42,7 +42,7 @@ class Found(NamedTuple):
 
     where: list[int]
     level_bound: int
-    """The lower bound on the highest utilisation, above FULL where the limits can't be kept."""
+    """The lower bound on the highest utilisation with all limits kept; above FULL where they can't be."""
     least_moves: int
     """The fewest with which any plan could bring the servers down so far, those apart that can't come down."""
     good_levels: list[int]
@@ -201,6 +201,9 @@ class _Site:
             return caps
 
         everywhere = [self.limits[index] for index in takers if index in scope]
+        widest = max((limit.churn for limit in everywhere), default=0)
+        if any(max(self.falling[index], default=0) > max(widest, self.limits[index].churn) for index in scope):
+            return FULL + 1
         is_open = all(index in takers or index == emptied for index in scope)
         churns = [churn for index in scope for churn in self.falling[index]]
         return least_level(churns, caps_at, everywhere if is_open and counts_whole_machines else ())

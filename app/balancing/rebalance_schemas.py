@@ -83,7 +83,7 @@ class UnplacedView(WireOut):
 
 
 class LowerBoundView(WireOut):
-    """What no plan can beat: the highest utilisation, and the moves that lead as far as this plan does.
+    """What no plan can beat that keeps all limits: the highest utilisation; and the moves that lead as far as this one.
 
     `highestUtilisationPercentage` is null where no plan brings all process servers within their limits.
     """

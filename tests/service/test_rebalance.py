@@ -6,8 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
+from app.models import Host
+from app.vocabulary import Health
 from tests.support.machines import GB, LARGE, SERVER, SMALL, TB, Servers, accepted, connected_servers, put, seed
 from tests.support.muster import Site, pointers, problem
+from tests.support.rows import host_row_id
 
 PLACEMENT = f"{SERVER}/placement"
 PLAN = f"{SERVER}/rebalance-plan"
@@ -199,12 +202,38 @@ async def _too_new(site: Site, servers: Servers) -> None:
     assert (await site.beat(servers["ps-2"], 2, agentVersion="9.63.1.1")).status_code == 200
 
 
+async def _critical(site: Site, servers: Servers) -> None:
+    async with site.app.state.database.write() as session:
+        host = await session.get_one(Host, host_row_id(servers["ps-2"]))
+        host.health = Health.CRITICAL.value
+
+
+async def _disconnected(site: Site, servers: Servers) -> None:
+    await site.pass_time(905)
+    for name in ("cs-1", "ps-1"):
+        assert (await site.beat(servers[name], 2)).status_code == 200
+
+
 async def _leave(site: Site, servers: Servers) -> None:
     answer = await site.client.post(f"{SERVERS}/ps-2/decommission")
     assert answer.status_code == 202, answer.text
 
 
-@pytest.mark.parametrize("change", [_put_machine, _change_churn, _delete_machine, _drain, _undrain, _too_new, _leave])
+@pytest.mark.no_brake
+@pytest.mark.parametrize(
+    "change",
+    [
+        _put_machine,
+        _change_churn,
+        _delete_machine,
+        _drain,
+        _undrain,
+        _too_new,
+        _critical,
+        _disconnected,
+        _leave,
+    ],
+)
 async def test_a_plan_is_stale_once_something_that_decides_has_changed(site: Site, change: Any) -> None:
     servers = await over_limit(site)
     found = await plan(site)
