@@ -1,8 +1,10 @@
 """`muster serve` as a process of its own."""
 
+import getpass
 import os
 import ssl
 import sys
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -67,6 +69,11 @@ class MusterServer:
 
 
 def environment(settings: dict[str, object]) -> dict[str, str]:
-    """This process's environment without its own settings, with these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_")}
+    """This process's environment without its own settings, with these.
+
+    What Python has compiled is kept for the next server: half a second of each start.
+    """
+    left_out = "PYTHONDONTWRITEBYTECODE"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_") and name != left_out}
+    kept["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"muster-tests-bytecode-{getpass.getuser()}")
     return kept | {f"MUSTER_{name.upper()}": str(value) for name, value in settings.items()}
