@@ -7,7 +7,7 @@ operation is declared in `routes.py` all the same, so that OpenAPI and the error
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -60,7 +60,7 @@ class HeartbeatLane:
         if scope["type"] != "http" or not is_heartbeat(scope):
             await self._app(scope, receive, send)
             return
-        authorization, request_id = presented_with(scope)
+        authorization, request_id = presented_with(scope["headers"])
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
             self.take(authorization, await _body_of(receive), reply)
@@ -132,10 +132,10 @@ def is_heartbeat(scope: Mapping[str, Any]) -> bool:
     return bool(scope["path"] == PATH and scope["method"] == "POST")
 
 
-def presented_with(scope: Mapping[str, Any]) -> tuple[bytes, str | None]:
+def presented_with(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, str | None]:
     """The Authorization header of a request, empty without one, and its request id when it brought one."""
     authorization, request_id = b"", None
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"authorization":
             authorization = value
         elif name == _REQUEST_ID:

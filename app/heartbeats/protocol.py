@@ -7,8 +7,10 @@ its answer straight to the connection. Whatever is out of the ordinary (a refusa
 so does everything where another server carries the application.
 """
 
+import asyncio
 import functools
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any, ClassVar, cast
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -18,9 +20,10 @@ from app.core.asgi import request_id_for
 from app.core.errors import MalformedRequest
 from app.core.problems import problem_response
 from app.heartbeats.committer import Answer
-from app.heartbeats.lane import HeartbeatLane, is_heartbeat, presented_with, send_problem
+from app.heartbeats.lane import PATH, HeartbeatLane, is_heartbeat, presented_with, send_problem
 from app.heartbeats.schemas import MAX_BODY_BYTES
 
+_TARGET = PATH.encode()
 log = structlog.get_logger("muster.heartbeats")
 
 
@@ -30,11 +33,70 @@ class HeartbeatProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._lane = self.app if isinstance(self.app, HeartbeatLane) else None
-        self._held: RequestResponseCycle | None = None
+        self._holds_beats = self._lane is not None and self.limit_concurrency is None and not self.root_path
+        self._held: HeldBeat | RequestResponseCycle | None = None
         """A heartbeat whose body is still on its way."""
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._head = b""
         self._idle_since: float | None = None
+
+    def on_message_begin(self) -> None:
+        """The start of a request. An ASGI scope is made only for one that needs it."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        """The end of a request's head: a plain heartbeat is held here, everything else goes uvicorn's way."""
+        before: Any = self.cycle
+        parser = self.parser
+        if (
+            self.url == _TARGET
+            and self._holds_beats
+            and (before is None or before.response_complete)
+            and not self.expect_100_continue
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+        ):
+            held = HeldBeat(self, self.headers, parser.should_keep_alive())
+            self._held = held
+            self.cycle = held  # type: ignore[assignment]
+            return
+        self._open_scope()
+        self.scope["headers"] = self.headers
+        super().on_headers_complete()
+
+    def _open_scope(self) -> None:
+        """Make what uvicorn makes at the start of a request, and leave alone what was read of this one since."""
+        url, expects, headers = self.url, self.expect_100_continue, self.headers
+        super().on_message_begin()
+        self.url, self.expect_100_continue, self.headers = url, expects, headers
+
+    def _as_usual(self, held: "HeldBeat") -> RequestResponseCycle:
+        """A held heartbeat as uvicorn would have it: its scope, and the body as far as it has come."""
+        # The head of the connection's next request may be on its way by now.
+        self._open_scope()
+        scope = self.scope
+        scope["method"], scope["headers"] = "POST", held.headers
+        scope["path"], scope["raw_path"], scope["query_string"] = PATH, _TARGET, b""
+        cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=held.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        cycle.body, cycle.more_body, cycle.disconnected = bytearray(held.body), held.more_body, held.disconnected
+        if self.cycle is held:  # type: ignore[comparison-overlap]
+            self.cycle = cycle
+        return cycle
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # uvicorn calls this with the head of a request, before its body, or for one that waited in a pipeline.
@@ -43,21 +105,34 @@ class HeartbeatProtocol(HttpToolsProtocol):
         elif cycle.more_body:
             self._held = cycle
         else:
-            self._take(cycle)
+            self._take_cycle(cycle)
 
     def on_body(self, body: bytes) -> None:
         """A part of a body. One that grows too large is handed on: nobody would resume a reading that was paused."""
+        held = self._held
+        if isinstance(held, HeldBeat):
+            held.body = held.body + body if held.body else body
+            if len(held.body) > MAX_BODY_BYTES:
+                self._held = None
+                super()._start_asgi_task(self._as_usual(held), self.app)
+            return
         super().on_body(body)
-        if self._held is not None and len(self._held.body) > MAX_BODY_BYTES:
-            cycle, self._held = self._held, None
-            super()._start_asgi_task(cycle, self.app)
+        if held is not None and len(held.body) > MAX_BODY_BYTES:
+            self._held = None
+            super()._start_asgi_task(held, self.app)
 
     def on_message_complete(self) -> None:
         """The end of a body."""
+        held = self._held
+        if isinstance(held, HeldBeat):
+            self._held = None
+            held.more_body = False
+            self._take(held, held.headers, held.body)
+            return
         super().on_message_complete()
-        if self._held is not None:
-            cycle, self._held = self._held, None
-            self._take(cycle)
+        if held is not None:
+            self._held = None
+            self._take_cycle(held)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client went away."""
@@ -110,29 +185,39 @@ class HeartbeatProtocol(HttpToolsProtocol):
         self.transport.write(b"\r\n".join([*lines, b"", b""]) + bytes(response.body))
         self.transport.close()
 
-    def _take(self, cycle: RequestResponseCycle) -> None:
-        authorization, request_id = presented_with(cast("Scope", cycle.scope))
-        reply = _Reply(self, cycle, request_id)
-        try:
-            self._lane.take(authorization, bytes(cycle.body), reply)  # type: ignore[union-attr]
-        except Exception as error:  # noqa: BLE001 - told to the client as a problem, and to the log where it is a fault
-            reply.set_exception(error)
+    def _take_cycle(self, cycle: RequestResponseCycle) -> None:
+        """A heartbeat that began uvicorn's way, since it waited behind another request of its connection."""
+        held = HeldBeat(self, cycle.scope["headers"], cycle.keep_alive)  # type: ignore[arg-type]
+        held.body, held.more_body, held.cycle = bytes(cycle.body), False, cycle
+        self._take(held, held.headers, held.body)
 
-    def answer(self, cycle: RequestResponseCycle, answer: Answer, request_id: str | None) -> None:
+    def _take(self, held: "HeldBeat", headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        authorization, held.request_id = presented_with(headers)
+        try:
+            self._lane.take(authorization, body, held)  # type: ignore[union-attr]
+        except Exception as error:  # noqa: BLE001 - told to the client as a problem, and to the log where it is a fault
+            held.set_exception(error)
+
+    def answer(self, held: "HeldBeat", answer: Answer) -> None:
         """Write an accepted heartbeat's answer and go on with the connection as uvicorn does after a response."""
         body = self._lane.body(answer)  # type: ignore[union-attr]
-        more = b"" if request_id is None else b"x-request-id: " + request_id.encode("latin-1") + b"\r\n"
-        if not cycle.keep_alive:
+        keep_alive = held.keep_alive if held.cycle is None else held.cycle.keep_alive
+        more = b"" if held.request_id is None else b"x-request-id: " + held.request_id.encode("latin-1") + b"\r\n"
+        if not keep_alive:
             more += b"connection: close\r\n"
         self.transport.write(b"%bcontent-length: %d\r\n%b\r\n%b" % (self._heading(), len(body), more, body))
-        cycle.response_started = cycle.response_complete = True
-        if not cycle.keep_alive:
+        held.response_complete = True
+        if held.cycle is not None:
+            held.cycle.response_started = held.cycle.response_complete = True
+        if not keep_alive:
             self.transport.close()
-        cycle.on_response()
+        self.on_response_complete()
 
-    def explain(self, cycle: RequestResponseCycle, error: Exception, request_id: str | None) -> None:
+    def explain(self, held: "HeldBeat", error: Exception) -> None:
         """Answer with a problem, through uvicorn's way of sending responses."""
-        super()._start_asgi_task(cycle, functools.partial(_problem, error, request_id))
+        cycle = held.cycle or self._as_usual(held)
+        held.response_complete = True
+        super()._start_asgi_task(cycle, functools.partial(_problem, error, held.request_id))
 
     def _heading(self) -> bytes:
         # The server makes a new list each second, with the new date in it.
@@ -143,31 +228,56 @@ class HeartbeatProtocol(HttpToolsProtocol):
         return self._head
 
 
-class _Reply:
-    """Takes what the committer says of one heartbeat to the connection it came by."""
+class _NoEvent:
+    """Nobody waits for the parts of a held body."""
 
-    __slots__ = ("_cycle", "_protocol", "_request_id")
+    def set(self) -> None:
+        """A part has arrived, or the client went away."""
 
-    def __init__(self, protocol: HeartbeatProtocol, cycle: RequestResponseCycle, request_id: str | None) -> None:
-        self._protocol = protocol
-        self._cycle = cycle
-        self._request_id = request_id
+
+class HeldBeat:
+    """A heartbeat on its connection: what uvicorn asks of a request's cycle, and where the committer answers."""
+
+    __slots__ = (
+        "body",
+        "cycle",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "more_body",
+        "protocol",
+        "request_id",
+        "response_complete",
+    )
+    message_event: ClassVar[_NoEvent] = _NoEvent()
+
+    def __init__(self, protocol: HeartbeatProtocol, headers: list[tuple[bytes, bytes]], keep_alive: bool) -> None:
+        self.protocol = protocol
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.body = b""
+        self.more_body = True
+        self.response_complete = False
+        self.disconnected = False
+        self.request_id: str | None = None
+        self.cycle: RequestResponseCycle | None = None
+        """Where the request began uvicorn's way."""
 
     def done(self) -> bool:
         """Whether nobody waits any more."""
-        return self._cycle.disconnected
+        return self.disconnected if self.cycle is None else self.cycle.disconnected
 
     def set_result(self, answer: Answer) -> None:
         """The heartbeat is durable. Never raises: the rest of the batch waits for its answers."""
         try:
-            self._protocol.answer(self._cycle, answer, self._request_id)
+            self.protocol.answer(self, answer)
         except Exception as error:
             log.error("a heartbeat's answer can't be sent", exc_info=error)
-            self._protocol.transport.abort()
+            self.protocol.transport.abort()
 
     def set_exception(self, error: Exception) -> None:
         """The heartbeat was refused, or could not be stored."""
-        self._protocol.explain(self._cycle, error, self._request_id)
+        self.protocol.explain(self, error)
 
 
 async def _problem(error: Exception, request_id: str | None, scope: Scope, receive: Receive, send: Send) -> None:
