@@ -90,6 +90,11 @@ def _blockers(candidate: Candidate, churn: int) -> list[Refusal]:
         size = candidate.tier.name.value
         told = "; ".join(excess.reasons)
         blockers.append(Refusal(OVER_CAPACITY, f"process server {candidate.name} (size: {size}): {told}"))
+    elif not candidate.used.fits(candidate.tier.limit):
+        # A machine without churn adds nothing to churn that is beyond its limit already, and is still no relief.
+        carried, limit = load_in_words(candidate.used), limit_in_words(candidate.tier.limit)
+        detail = f"process server {candidate.name} is beyond its limits already: {carried}, the limit is {limit}"
+        blockers.append(Refusal(OVER_CAPACITY, detail))
     return blockers
 
 

@@ -74,6 +74,12 @@ def test_nobody_carries_more_than_2_tb(churn: int, fits: bool) -> None:
         assert "can't be protected" in found.reasons[0]
 
 
+def test_a_machine_without_churn_goes_to_no_server_that_is_beyond_its_churn() -> None:
+    found = place([candidate("over", SMALL, Load(3, 250 * GB + 1))], 0)
+    assert [blocker.code for blocker in found.unfit[0].blockers] == ["over-capacity"]
+    assert "beyond its limits already" in found.unfit[0].blockers[0].detail
+
+
 def test_a_site_without_process_servers() -> None:
     assert place([], 0).reasons == ["nobody: the configuration server has no process server"]
 
