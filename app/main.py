@@ -242,10 +242,12 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
             await state.database.synchronise(state.clock)
     exposition.process_started(state.database, state.clock, state.settings)
     state.background.start()
-    # What was built until here lives as long as the process; leaving it out of collections halves the p99.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
+    if state.background.tasks:
+        # What was built until here lives as long as the process; leaving it out of collections halves the p99.
+        # An application without tasks is one of several in its process, and is to be collected when it has ended.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 50)
     try:
         with announced_stop(state.event_hub.stop):
             yield

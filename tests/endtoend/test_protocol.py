@@ -196,6 +196,18 @@ def test_refusals_are_problems_and_the_connection_goes_on(agent: Agent, line: Li
     assert agent.stored() == agent.sequence
 
 
+@pytest.mark.parametrize("cut", [5, 60, 150, -3])
+def test_a_refusal_while_the_next_request_is_on_its_way(agent: Agent, line: Line, cut: int) -> None:
+    unknown = agent.credential[:-4] + ("aaaa" if not agent.credential.endswith("aaaa") else "bbbb")
+    following = agent.request("X-Request-ID: mine")
+    line.send(agent.request("X-Request-ID: other", credential=unknown) + following[:cut])
+    refused = line.answer()
+    assert (refused.status, refused.headers["x-request-id"]) == (401, "other")
+    line.send(following[cut:])
+    answer = line.answer()
+    assert (answer.status, answer.headers["x-request-id"]) == (200, "mine")
+
+
 def test_what_is_out_of_the_ordinary_takes_the_long_way(agent: Agent, line: Line) -> None:
     head, body = agent.request("Expect: 100-continue").split(b"\r\n\r\n", 1)
     line.send(head + b"\r\n\r\n")
