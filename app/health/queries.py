@@ -18,6 +18,9 @@ from app.vocabulary import AlertCode, ConnectionState, Health, ResourceKind, Ser
 Firing = dict[uuid.UUID, list[tuple[Alert, bool]]]
 """What fires on each host, and whether it is muted."""
 
+_MUTING = aliased(ProcessServer)
+"""The process server that an alert speaks of. Made once: an alias of so many columns takes milliseconds."""
+
 QUIET_COLUMNS = tuple(f"quiet_{reading}_{end}" for reading in Reading for end in ("low", "high"))
 """The columns of a host's quiet ranges."""
 
@@ -48,18 +51,17 @@ def muted(server: Any, now: datetime) -> ColumnElement[bool]:
 
 def worst(within: ColumnElement[bool], outer: Any, now: datetime) -> ColumnElement[str]:
     """The health that open alerts make: the worst of those `within` a row of `outer`, muted ones left out."""
-    server = aliased(ProcessServer)
 
     def some(severity: Severity) -> ColumnElement[bool]:
         return exists(
             select(literal(1))
             .select_from(Alert)
-            .outerjoin(server, server.id == Alert.resource_id)
+            .outerjoin(_MUTING, _MUTING.id == Alert.resource_id)
             .where(
                 within,
                 Alert.cleared_at.is_(None),
                 Alert.severity == severity.value,
-                or_(server.id.is_(None), not_(muted(server, now))),
+                or_(_MUTING.id.is_(None), not_(muted(_MUTING, now))),
             )
             .correlate(outer)
         )

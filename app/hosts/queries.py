@@ -14,6 +14,9 @@ from app.vocabulary import ServerKind
 
 MAX_UNUSED_CREDENTIALS = 256
 
+_SITE_HOST = aliased(Host)
+"""The configuration server's. Made once: an alias of so many columns takes milliseconds."""
+
 
 async def find(session: AsyncSession, vault_id: uuid.UUID, host_id: str) -> Host | None:
     """The vault's machine with this host id, locked."""
@@ -71,17 +74,16 @@ async def with_configuration_server_version(session: AsyncSession, host_row_ids:
 
     Inbuilt ones are left out: they share their configuration server's host.
     """
-    of_server = aliased(Host)
     statement = (
         select(
             ProcessServer,
             Host,
             ConfigurationServer.name.label("configuration_server"),
-            of_server.agent_version.label("configuration_server_version"),
+            _SITE_HOST.agent_version.label("configuration_server_version"),
         )
         .join(Host, ProcessServer.host_row_id == Host.id)
         .join(ConfigurationServer, ProcessServer.configuration_server_id == ConfigurationServer.id)
-        .join(of_server, ConfigurationServer.host_row_id == of_server.id)
+        .join(_SITE_HOST, ConfigurationServer.host_row_id == _SITE_HOST.id)
         .where(Host.id.in_(host_row_ids), ProcessServer.kind != ServerKind.INBUILT.value)
         .order_by(ProcessServer.id)
     )

@@ -12,6 +12,9 @@ from app.access.scope import named
 from app.models import ConfigurationServer, Host, Job, ProcessServer, SourceMachine
 from app.vocabulary import OPEN_JOB_STATES, JobType
 
+_SITE_HOST = aliased(Host)
+"""The configuration server's. Made once: an alias of so many columns takes milliseconds."""
+
 _READ = select(SourceMachine, ProcessServer.name.label("process_server")).join(
     ProcessServer, SourceMachine.process_server_id == ProcessServer.id
 )
@@ -74,7 +77,6 @@ async def lock_hosts(session: AsyncSession, ids: Sequence[uuid.UUID]) -> dict[uu
 
 def _facts(*columns: Any) -> Any:
     """What decides whether a process server takes machines: it, its host, its site's version, whether it leaves."""
-    of_server = aliased(Host)
     leave = exists().where(
         Job.resource_id == ProcessServer.id,
         Job.type == JobType.DECOMMISSION.value,
@@ -84,14 +86,14 @@ def _facts(*columns: Any) -> Any:
         select(
             ProcessServer,
             Host,
-            of_server.agent_version.label("configuration_server_version"),
+            _SITE_HOST.agent_version.label("configuration_server_version"),
             leave.label("is_leaving"),
             *columns,
         )
         .select_from(ProcessServer)
         .join(Host, ProcessServer.host_row_id == Host.id)
         .join(ConfigurationServer, ProcessServer.configuration_server_id == ConfigurationServer.id)
-        .join(of_server, ConfigurationServer.host_row_id == of_server.id)
+        .join(_SITE_HOST, ConfigurationServer.host_row_id == _SITE_HOST.id)
     )
 
 
