@@ -28,8 +28,8 @@ from tests.support.machines import GB, SMALL
 from tests.support.muster import Site, new_site
 from tests.support.replay import Snapshot, replayed, snapshot, touched
 
-EXAMPLES = 8
-STEPS = 20
+EXAMPLES = 6
+STEPS = 16
 TIMEOUT = 60
 LIMIT = (85, 250 * GB)
 """Machines and bytes a day of the small process servers here."""

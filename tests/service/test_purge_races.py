@@ -27,7 +27,7 @@ async def silent_fleet(site: Site) -> tuple[dict[str, Any], list[dict[str, Any]]
         assert (await site.beat(registered)).status_code == 200
     site.manual_clock.advance(1)
     await site.tick()
-    await site.pass_time(TIMEOUT, step=10)
+    await site.pass_time(TIMEOUT)
     await let_brakes_go(site)
     assert (await site.beat(server)).status_code == 200
     return server, fleet

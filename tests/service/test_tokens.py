@@ -54,6 +54,17 @@ LEAST: dict[str, str] = {
     "putSourceMachine": OPERATOR,
     "readSourceMachine": READER,
     "deleteSourceMachine": OPERATOR,
+    "listVaultSourceMachines": READER,
+    "importSourceMachines": OPERATOR,
+    "loadBalanceProcessServer": OPERATOR,
+    "loadBalanceVaultProcessServer": OPERATOR,
+    "switchProcessServer": OPERATOR,
+    "switchVaultProcessServer": OPERATOR,
+    "readPlacement": READER,
+    "readRebalancePlan": READER,
+    "applyRebalancePlan": OPERATOR,
+    "refreshConfigurationServer": OPERATOR,
+    "renewCertificate": OPERATOR,
     "listAlerts": READER,
     "listConfigurationServerAlerts": READER,
     "listProcessServerAlerts": READER,
@@ -112,14 +123,18 @@ async def _call(client: httpx.AsyncClient, document: dict[str, Any], operation_i
             if operation["operationId"] == operation_id:
                 filled = re.sub(r"\{(token|key|job|webhook|subscription|brake)\}", lambda _: str(uuid.uuid4()), path)
                 filled = filled.replace("{", "no-").replace("}", "")
-                body = _example(document, operation) if "requestBody" in operation else None
-                return await client.request(method.upper(), filled, json=body)
+                return await client.request(method.upper(), filled, **_example(document, operation))
     raise LookupError(operation_id)
 
 
-def _example(document: dict[str, Any], operation: dict[str, Any]) -> Any:
-    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-    return document["components"]["schemas"][reference.rsplit("/", 1)[1]]["examples"][0]
+def _example(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    """The example of a body as httpx takes it; nothing where there is no body."""
+    if "requestBody" not in operation:
+        return {}
+    media_type, content = next(iter(operation["requestBody"]["content"].items()))
+    if media_type != "application/json":
+        return {"content": content["examples"]["rows"]["value"], "headers": {"Content-Type": media_type}}
+    return {"json": document["components"]["schemas"][content["schema"]["$ref"].rsplit("/", 1)[1]]["examples"][0]}
 
 
 async def test_each_operation_has_its_least_role(site: Site) -> None:

@@ -48,6 +48,6 @@ async def observe(site: Site, registered: dict[str, Any], sequence: int, generat
 async def outlive(site: Site, *alive: dict[str, Any]) -> None:
     """Let the heartbeat timeout pass for all but these servers. Their sequences go on at 100."""
     for sequence in range(100, 110):
-        await site.pass_time(100, step=10)
+        await site.pass_time(100)
         for registered in alive:
             assert (await site.beat(registered, sequence)).status_code == 200
