@@ -44,8 +44,14 @@ async def observed(session: AsyncSession, generations: Mapping[uuid.UUID, int], 
     A job whose last wait this was succeeds, but for the renewal of a certificate: that one is taken up, and
     `configuration_servers.requests` ends it under the locks that it needs.
     """
-    for job in await queries.lock_waiting(session, generations):
-        left = await queries.end_waits(session, job.id, generations)
+    seen: dict[uuid.UUID, list[uuid.UUID]] = {}
+    for job_id, host_row_id, generation in await queries.waits_of(session, list(generations)):
+        if generation <= generations[host_row_id]:
+            seen.setdefault(job_id, []).append(host_row_id)
+    if not seen:
+        return
+    for job in await queries.lock_open(session, list(seen)):
+        left = await queries.end_waits(session, job.id, seen[job.id])
         if left:
             service.advance(job, now, progress_of_waits(job.details.get("agents", left), left))
             continue

@@ -4,7 +4,7 @@ A job's row is locked after the host of what it works on (`core.db` has the rest
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
@@ -78,32 +78,29 @@ async def renew_desired_state(session: AsyncSession, kind: ResourceKind, resourc
     await session.execute(update(Host).where(Host.id == of_server).values(generation=Host.generation + 1))
 
 
-async def lock_waiting(session: AsyncSession, generations: Mapping[uuid.UUID, int]) -> Sequence[Job]:
-    """The jobs that wait for one of these hosts at this generation or an earlier one, locked by rising id and fresh."""
-    waits = or_(
-        *(
-            (JobWait.host_row_id == host_row_id) & (JobWait.generation <= generation)
-            for host_row_id, generation in generations.items()
-        )
+async def waits_of(session: AsyncSession, host_row_ids: Collection[uuid.UUID]) -> Sequence[Any]:
+    """Who is waited for among hosts: rows of job, host and generation."""
+    statement = select(JobWait.job_id, JobWait.host_row_id, JobWait.generation).where(
+        JobWait.host_row_id.in_(host_row_ids)
     )
+    return (await session.execute(statement)).all()
+
+
+async def lock_open(session: AsyncSession, job_ids: Collection[uuid.UUID]) -> Sequence[Job]:
+    """Jobs by id that have not ended, locked by rising id and fresh."""
     statement = (
         select(Job)
-        .where(Job.id.in_(select(JobWait.job_id).where(waits)))
+        .where(Job.id.in_(job_ids))
         .order_by(Job.id)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     )
-    return (await session.execute(statement)).scalars().all()
+    return [job for job in (await session.execute(statement)).scalars() if job.ended_at is None]
 
 
-async def end_waits(session: AsyncSession, job_id: uuid.UUID, generations: Mapping[uuid.UUID, int]) -> int:
-    """End a job's waits for these hosts at these generations. Returns how many are left."""
-    for host_row_id, generation in generations.items():
-        await session.execute(
-            delete(JobWait).where(
-                JobWait.job_id == job_id, JobWait.host_row_id == host_row_id, JobWait.generation <= generation
-            )
-        )
+async def end_waits(session: AsyncSession, job_id: uuid.UUID, host_row_ids: Collection[uuid.UUID]) -> int:
+    """End a job's waits for these hosts. Returns how many are left."""
+    await session.execute(delete(JobWait).where(JobWait.job_id == job_id, JobWait.host_row_id.in_(host_row_ids)))
     left = await session.execute(select(func.count()).select_from(JobWait).where(JobWait.job_id == job_id))
     return int(left.scalar_one())
 

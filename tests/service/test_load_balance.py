@@ -1,11 +1,15 @@
 """Load balance and switch: whole, at once, and told to both agents."""
 
+import uuid
+
 import pytest
 
+from app.jobs import observations
 from app.jobs.tasks import Orphans
 from tests.support.machines import GB, LARGE, MACHINES, SMALL, TB, Servers, connected_servers, put, seed
 from tests.support.moving import SERVERS, carriers, job_of, load_balance, observe, outlive, switch
 from tests.support.muster import Site, problem, registration
+from tests.support.rows import host_row
 
 
 @pytest.fixture
@@ -201,6 +205,15 @@ async def test_a_rebuilt_target_is_waited_for_in_its_new_machine(site: Site, ser
     rebuilt = (await site.agent_post("/agent/v1/process-servers/register", body)).json()
     assert (await job_of(site, answer))["state"] == "InProgress"
     await observe(site, rebuilt, 1)
+    assert (await job_of(site, answer))["state"] == "Succeeded"
+
+
+async def test_thousands_of_agents_that_observe_at_once_are_no_matter(site: Site, servers: Servers) -> None:
+    answer = await switch(site, "ps-1", "ps-2")
+    row = await host_row(site.app.state.database, servers["ps-2"])
+    generations = {row.id: row.generation, **{uuid.uuid4(): 1 for _ in range(3_000)}}
+    async with site.app.state.database.write() as session:
+        await observations.observed(session, generations, site.clock.now())
     assert (await job_of(site, answer))["state"] == "Succeeded"
 
 
