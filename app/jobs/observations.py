@@ -102,14 +102,14 @@ async def fail_orphans(session: AsyncSession, now: datetime) -> int:
 
 
 def _in_vain(job: Job, *, is_removed: bool) -> str:
-    where = job.target if job.target is not None and job.type not in _ASKING else job.resource_name
-    if is_removed and job.type not in _ASKING:
-        return (
-            f"the machines were moved, but a process server that they went to ({where}) was removed before its agent "
-            "had observed it; the events of the machines tell where they are now"
-        )
-    state = "was removed" if is_removed else "is disconnected"
-    return f"configuration server {where} {state} and has not done it; ask again once it is connected"
+    if job.type in _ASKING:
+        state = "was removed" if is_removed else "is disconnected"
+        return f"configuration server {job.resource_name} {state} and has not done it; ask again once it is connected"
+    target = f"process server {job.target}" if job.target is not None else "a process server that they went to"
+    return (
+        f"the machines were moved, but {target} was removed before its agent had observed it; the events of the "
+        "machines tell where they are now"
+    )
 
 
 def fail(session: AsyncSession, job: Job, now: datetime, *, code: str, detail: str) -> None:
