@@ -130,7 +130,20 @@ class Operators(RuleBasedStateMachine):
         """Move a whole load."""
         carriers = sorted({carrier for carrier, _ in self.expected.values()})
         source = data.draw(st.sampled_from([*carriers, self.some_server(data)]))
-        to = self.some_server(data)
+        self.ask_to_switch(source, self.some_server(data), override=override)
+
+    @precondition(lambda self: len({carrier for carrier, _ in self.expected.values()}) > 1)
+    @rule()
+    def press(self) -> None:
+        """Ask for the loads of the two fullest servers to come together, which seldom fits."""
+        loads: dict[str, int] = {}
+        for carrier, churn in self.expected.values():
+            loads[carrier] = loads.get(carrier, 0) + churn
+        to, source = sorted(loads, key=lambda name: (-loads[name], name))[:2]
+        self.ask_to_switch(source, to, override=False)
+
+    def ask_to_switch(self, source: str, to: str, *, override: bool) -> None:
+        """Move a whole load, where that is allowed."""
         answer = self.post(f"/process-servers/{source}/switch", target=to, allowOverCapacity=override)
         assert answer.status_code in {202, 404, 409, 422}, answer.text
         if answer.status_code == 202:
