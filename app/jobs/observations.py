@@ -92,7 +92,8 @@ async def fail_orphans(session: AsyncSession, now: datetime) -> int:
     failed = 0
     for job_id, is_removed in await queries.orphans(session, list(_ASKING)):
         job = await queries.lock(session, job_id)
-        if job is None or job.ended_at is not None:
+        # While the lock was waited for, its agent may have come back and observed it.
+        if job is None or job.ended_at is not None or not await queries.orphans(session, list(_ASKING), job_id):
             continue
         code = SERVER_REMOVED if is_removed else SERVER_DISCONNECTED
         fail(session, job, now, code=code, detail=_in_vain(job, is_removed=is_removed))

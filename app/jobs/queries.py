@@ -117,7 +117,7 @@ async def hand_on_waits(session: AsyncSession, old_host_row_id: uuid.UUID, new_h
     )
 
 
-async def orphans(session: AsyncSession, asking: Sequence[str]) -> Sequence[Any]:
+async def orphans(session: AsyncSession, asking: Sequence[str], job_id: uuid.UUID | None = None) -> Sequence[Any]:
     """Jobs that wait for a host that is no more, and those of the types `asking` for one that is disconnected.
 
     Rows of the job's id and whether the host is no more.
@@ -130,4 +130,6 @@ async def orphans(session: AsyncSession, asking: Sequence[str]) -> Sequence[Any]
         .where(or_(Host.id.is_(None), is_silent))
         .order_by(JobWait.job_id)
     )
+    if job_id is not None:
+        statement = statement.where(JobWait.job_id == job_id)
     return (await session.execute(statement)).all()

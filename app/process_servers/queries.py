@@ -76,6 +76,13 @@ async def lock(session: AsyncSession, process_server_id: uuid.UUID) -> ProcessSe
     return (await session.execute(statement)).scalar_one_or_none()
 
 
+async def lock_site_of(session: AsyncSession, process_server_id: uuid.UUID) -> None:
+    """Lock the configuration server of a process server."""
+    site = select(ProcessServer.configuration_server_id).where(ProcessServer.id == process_server_id).scalar_subquery()
+    statement = select(ConfigurationServer.id).where(ConfigurationServer.id == site)
+    await session.execute(statement.with_for_update(key_share=True))
+
+
 async def list_servers(
     session: AsyncSession, vault_id: uuid.UUID, paging: PageRequest, *, order_by: str, filters: Filters
 ) -> tuple[Sequence[Any], str | None]:

@@ -140,6 +140,8 @@ async def update(
     """
     vault = await vault_in_scope(session, principal, vault_ref)
     found = await find(session, vault, server_ref, ref)
+    # Parent before child, as a registration locks them.
+    await queries.lock_site_of(session, found.ProcessServer.id)
     server = await queries.lock(session, found.ProcessServer.id)
     if server is None:
         raise ProcessServerNotFound(f"process server '{ref}' was removed meanwhile")

@@ -41,6 +41,8 @@ class MaintenanceEnds:
 
 
 async def _end(session: AsyncSession, server_id: uuid.UUID, now: datetime) -> bool:
+    # Parent before child, as a registration locks them.
+    await queries.lock_site_of(session, server_id)
     server = await queries.lock(session, server_id)
     # Somebody may have prolonged or ended it since it was found.
     if server is None or not server.is_drained or server.maintenance_until is None or server.maintenance_until > now:
