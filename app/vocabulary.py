@@ -269,7 +269,7 @@ class ResourceKind(StrEnum):
 
 
 class EventType(StrEnum):
-    """`<kind>.<what happened>`; each value has its meaning in `EVENT_MEANINGS`."""
+    """`<kind>.<what happened>`; each value has its meaning in `events.meanings`."""
 
     VAULT_CREATED = "vault.created"
     VAULT_UPDATED = "vault.updated"
@@ -337,76 +337,3 @@ class EventType(StrEnum):
     MAIL_SUBSCRIPTION_DELETED = "mail-subscription.deleted"
     MAIL_SUBSCRIPTION_DISABLED = "mail-subscription.disabled"
     MAIL_SUBSCRIPTION_EVENTS_MISSED = "mail-subscription.events-missed"
-
-
-EVENT_MEANINGS: dict[EventType, str] = {
-    EventType.VAULT_CREATED: "A vault was created.",
-    EventType.VAULT_UPDATED: "A vault's friendly name or location was changed.",
-    EventType.VAULT_HEALTH_POLICY_CHANGED: "An operator changed when a vault's servers have alerts.",
-    EventType.VAULT_DELETED: "An empty vault was deleted.",
-    EventType.VAULT_BRAKE_ENGAGED: "A large share of a vault's servers fell silent at once; they are `Unknown` now.",
-    EventType.VAULT_BRAKE_RELEASED: "A vault's brake lets its servers go; `data.reason` says why.",
-    EventType.REGISTRATION_KEY_CREATED: "A registration key for configuration servers was handed out.",
-    EventType.REGISTRATION_KEY_REVOKED: "A registration key was revoked before it expired.",
-    EventType.CONFIGURATION_SERVER_REGISTERED: "A configuration server registered for the first time.",
-    EventType.CONFIGURATION_SERVER_RE_REGISTERED: "A known configuration server registered again.",
-    EventType.CONFIGURATION_SERVER_UPDATED: "An operator changed a configuration server.",
-    EventType.CONFIGURATION_SERVER_CONNECTED: "A heartbeat arrived from a disconnected configuration server.",
-    EventType.CONFIGURATION_SERVER_DISCONNECTED: "A configuration server was silent for the timeout.",
-    EventType.CONFIGURATION_SERVER_UPGRADED: "A configuration server reports another version.",
-    EventType.CONFIGURATION_SERVER_PASSPHRASE_CHANGED: "The passphrase for new process servers was replaced.",
-    EventType.CONFIGURATION_SERVER_DUPLICATE_IDENTITY: "Two machines use one configuration server's identity.",
-    EventType.CONFIGURATION_SERVER_ALERT_RAISED: "An alert of a configuration server began or changed its severity.",
-    EventType.CONFIGURATION_SERVER_ALERT_CLEARED: "An alert of a configuration server ended; `data.code` says which.",
-    EventType.CONFIGURATION_SERVER_DELETED: "A configuration server was deleted; `data.forced` says how.",
-    EventType.CONFIGURATION_SERVER_BRAKE_ENGAGED: "A large share of a configuration server's servers fell silent at "
-    "once; they are `Unknown` now.",
-    EventType.CONFIGURATION_SERVER_BRAKE_RELEASED: "A configuration server's brake lets its servers go; `data.reason` "
-    "says why.",
-    EventType.PROCESS_SERVER_REGISTERED: "A process server registered for the first time.",
-    EventType.PROCESS_SERVER_RE_REGISTERED: "A known process server registered again.",
-    EventType.PROCESS_SERVER_UPDATED: "An operator changed a process server's name or maintenance.",
-    EventType.PROCESS_SERVER_CONNECTED: "A heartbeat arrived from a disconnected process server.",
-    EventType.PROCESS_SERVER_DISCONNECTED: "A process server was silent for the timeout.",
-    EventType.PROCESS_SERVER_UPGRADED: "A process server reports another version.",
-    EventType.PROCESS_SERVER_DUPLICATE_IDENTITY: "Two machines use one process server's identity.",
-    EventType.PROCESS_SERVER_ALERT_RAISED: "An alert of a process server began or changed its severity.",
-    EventType.PROCESS_SERVER_ALERT_CLEARED: "An alert of a process server ended; `data.code` says which.",
-    EventType.PROCESS_SERVER_DELETED: "A process server went with its configuration server.",
-    EventType.PROCESS_SERVER_DECOMMISSION_REQUESTED: "An operator asked a process server to leave in good order.",
-    EventType.PROCESS_SERVER_DECOMMISSIONED: "A process server left in good order; `data.steps` says what it did.",
-    EventType.PROCESS_SERVER_DECOMMISSION_FAILED: "A process server could not be uninstalled; `data.steps` says why.",
-    EventType.PROCESS_SERVER_PURGED: "A dead process server was removed; `data` says what was forced and moved.",
-    EventType.PROCESS_SERVER_READMITTED: "A purged machine may register again.",
-    EventType.PROCESS_SERVER_TAKEOVER_APPROVED: "A rebuilt machine may take a process server's place.",
-    EventType.PROCESS_SERVER_TAKEN_OVER: "A rebuilt machine took a process server's place, machines and history.",
-    EventType.PROCESS_SERVER_LOAD_BALANCED: "Chosen source machines of it moved to another one; `data` says which one.",
-    EventType.PROCESS_SERVER_SWITCHED: "All of its source machines moved to another one; `data` says which one.",
-    EventType.PROCESS_SERVER_MAINTENANCE_ENDED: "A process server's maintenance ended by itself.",
-    EventType.CONFIGURATION_SERVER_REBALANCED: "A rebalance plan was applied; `data` says what moved where.",
-    EventType.CONFIGURATION_SERVER_REFRESH_REQUESTED: "A configuration server was asked to report at once.",
-    EventType.CONFIGURATION_SERVER_REFRESHED: "A configuration server has reported as it was asked to.",
-    EventType.CONFIGURATION_SERVER_CERTIFICATE_RENEWAL_REQUESTED: "A configuration server was asked to renew its "
-    "certificate.",
-    EventType.CONFIGURATION_SERVER_CERTIFICATE_RENEWED: "A configuration server's certificate was renewed.",
-    EventType.JOB_FAILED: "A job that waited for an agent ended without it; `data.error` says why.",
-    EventType.SOURCE_MACHINE_REGISTERED: "A source machine was registered; `data.overCapacity` says if by override.",
-    EventType.SOURCE_MACHINE_UPDATED: "A source machine's record was changed.",
-    EventType.SOURCE_MACHINE_MOVED: "A source machine uses another process server; `data` says from where to where.",
-    EventType.SOURCE_MACHINE_DELETED: "A source machine is no longer protected.",
-    EventType.JOB_CANCELLED: "A job was cancelled before it had done anything that can't be undone.",
-    EventType.CONFIGURATION_SERVER_CERTIFICATE_EXPIRING: "A certificate expires soon, or has.",
-    EventType.CONFIGURATION_SERVER_SUPPORT_ENDING: "Its release's support ends soon, or has.",
-    EventType.PROCESS_SERVER_SUPPORT_ENDING: "Its release's support ends soon, or has.",
-    EventType.WEBHOOK_CREATED: "A webhook was created.",
-    EventType.WEBHOOK_UPDATED: "A webhook's address, filters or state were changed.",
-    EventType.WEBHOOK_DELETED: "A webhook was deleted with its deliveries.",
-    EventType.WEBHOOK_SECRET_ROTATED: "A webhook got a new secret; `data` says until when the old one signs too.",
-    EventType.WEBHOOK_DISABLED: "A webhook was disabled: it failed for too long, or its receiver is gone.",
-    EventType.WEBHOOK_EVENTS_MISSED: "Events ended with their retention before a webhook could get them.",
-    EventType.MAIL_SUBSCRIPTION_CREATED: "A mail subscription was created.",
-    EventType.MAIL_SUBSCRIPTION_UPDATED: "A mail subscription's recipients, filters or state were changed.",
-    EventType.MAIL_SUBSCRIPTION_DELETED: "A mail subscription was deleted with its deliveries.",
-    EventType.MAIL_SUBSCRIPTION_DISABLED: "A mail subscription was disabled: its mails failed for too long.",
-    EventType.MAIL_SUBSCRIPTION_EVENTS_MISSED: "Events ended with their retention before they could be mailed.",
-}

@@ -33,11 +33,13 @@ from app.agent.unit import render_unit
 from app.cli.application import build
 from app.cli.server import KEEP_ALIVE_MARGIN_SECONDS, MINIMUM_KEEP_ALIVE_SECONDS
 from app.core import errors, metrics
-from app.core.settings import CLIENT_VARIABLES, FILE_VARIABLE, PREFIX, Settings, load_settings
+from app.core.setting_types import CLIENT_VARIABLES
+from app.core.settings import FILE_VARIABLE, PREFIX, Settings, load_settings
+from app.events.meanings import EVENT_MEANINGS
 from app.health.policy import WIRE_NAMES
 from app.health.rules import RULES, Rule, Unit
 from app.main import create_app
-from app.vocabulary import EVENT_MEANINGS, HEARTBEATS_PER_TIMEOUT, AlertCode, EventType
+from app.vocabulary import HEARTBEATS_PER_TIMEOUT, AlertCode, EventType
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = REPOSITORY / "README.md"

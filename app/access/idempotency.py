@@ -48,10 +48,7 @@ class Once:
         """
         if self._key is None:
             return await act()
-        identity = hashlib.sha256(
-            f"{caller}\n{self._request.method}\n{self._request.url.path}\n{self._key}".encode()
-        ).digest()
-        fingerprint = hashlib.sha256(await self._request.body() + self._request.url.query.encode()).digest()
+        identity, fingerprint = await self._identified(caller)
         await self._replay(session, identity, fingerprint, secret)
         row = IdempotentAnswer(
             id=identity, fingerprint=fingerprint, sealed=None, created_at=self._request.app.state.clock.now()
@@ -63,6 +60,17 @@ class Once:
         view = await act()
         row.sealed = _seal(secret, identity, self._answer(view))
         return view
+
+    async def replay(self, session: AsyncSession, caller: str, secret: str) -> None:
+        """For those who have much to do before they act: raises what a repetition raises, and else does nothing."""
+        if self._key is not None:
+            await self._replay(session, *await self._identified(caller), secret)
+
+    async def _identified(self, caller: str) -> tuple[bytes, bytes]:
+        """What names this attempt, and what it asks for."""
+        named = f"{caller}\n{self._request.method}\n{self._request.url.path}\n{self._key}"
+        asked = await self._request.body() + self._request.url.query.encode()
+        return hashlib.sha256(named.encode()).digest(), hashlib.sha256(asked).digest()
 
     def _answer(self, view: BaseModel) -> bytes:
         # Registrations answer 200 for what was known before; every other creation has its route's status.

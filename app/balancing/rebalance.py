@@ -6,6 +6,7 @@ with the world again under the locks, which are held for the moves alone. No pla
 
 import asyncio
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import NamedTuple
 
@@ -33,11 +34,15 @@ from app.core.errors import (
     TargetNotFit,
 )
 from app.jobs import service as jobs
-from app.jobs.schemas import JobView, accepted
+from app.jobs.schemas import JobView
+from app.jobs.starting import start_once
 from app.models import ConfigurationServer, Vault
 from app.source_machines import queries as machine_queries
 from app.source_machines.moves import Move
 from app.vocabulary import JobType, RebalanceGoal
+
+_PLANNER = ThreadPoolExecutor(1, "planner")
+"""One plan at a time in a process: it takes the time of whoever answers heartbeats, and no thread from others."""
 
 
 class Asked(NamedTuple):
@@ -84,14 +89,17 @@ async def apply(
     Raises what `read` raises, StalePlan where the plan is another one now, NoMachinesToMove where it has no moves.
     """
     asked = Asked(body.goal, body.process_server, body.max_moves, "#")
+    async with database.read() as session:
+        # Before the world is looked at: it may refuse by now what was done the first time.
+        await once.replay(session, principal.actor, principal.secret)
     found = await _planned(database, principal, vault_ref, server_ref, asked, now)
 
     async def carry() -> JobView:
         _require_current(found, body.token)
-        return accepted(response, vault_ref, await _carry_out(session, principal, vault_ref, found, now))
+        return await _carry_out(session, principal, vault_ref, found, now)
 
     async with database.write() as session:
-        return await once(session, principal.actor, principal.secret, carry)
+        return await start_once(once, session, principal, response, vault_ref, carry)
 
 
 async def _planned(
@@ -104,7 +112,7 @@ async def _planned(
             raise _missing(vault, server_ref)
         world = await facts.world(session, server, now)
     wish = _wish(server, world, asked)
-    made = await asyncio.to_thread(plan, str(server.id), world, wish)
+    made = await asyncio.get_running_loop().run_in_executor(_PLANNER, plan, str(server.id), world, wish)
     return _Planned(vault.name, server.id, server.name, world, made)
 
 
@@ -155,7 +163,6 @@ async def _carry_out(
         raise _missing(vault, found.server)
     rows = await queries.process_servers_of(session, server.id)
     servers = await machine_queries.lock_process_servers(session, [row.id for row in rows])
-    await machine_queries.lock_hosts(session, [row.host_row_id for row in rows])
     world, wish, moves = found.world, found.plan.wish, found.plan.moves
     if digest_of(str(server.id), await facts.world(session, server, now), wish) != found.plan.digest:
         raise StalePlan(

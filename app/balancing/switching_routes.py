@@ -1,5 +1,7 @@
 """Load balance and switch over HTTP."""
 
+from functools import partial
+
 from fastapi import APIRouter, Response, status
 
 from app.access.idempotency import Idempotent
@@ -22,7 +24,8 @@ from app.core.errors import (
     TargetNotFit,
     VaultNotFound,
 )
-from app.jobs.schemas import JobView, accepted
+from app.jobs.schemas import JobView
+from app.jobs.starting import start_once
 from app.process_servers.schemas import ProcessServerRef
 
 router = APIRouter(prefix="/api/v1/vaults/{vault}", tags=["balancing"])
@@ -58,11 +61,8 @@ async def switch_process_server(
     response: Response,
 ) -> JobView:
     """At once and whole, also when the source is dead. The job ends when the target's agent has observed it."""
-
-    async def start() -> JobView:
-        return accepted(response, vault, await switching.switch(session, principal, vault, cs, ps, body, now))
-
-    return await once(session, principal.actor, principal.secret, start)
+    move = partial(switching.switch, session, principal, vault, cs, ps, body, now)
+    return await start_once(once, session, principal, response, vault, move)
 
 
 @router.post(
@@ -83,11 +83,8 @@ async def switch_vault_process_server(
     response: Response,
 ) -> JobView:
     """At once and whole, also when the source is dead. The job ends when the target's agent has observed it."""
-
-    async def start() -> JobView:
-        return accepted(response, vault, await switching.switch(session, principal, vault, None, ps, body, now))
-
-    return await once(session, principal.actor, principal.secret, start)
+    move = partial(switching.switch, session, principal, vault, None, ps, body, now)
+    return await start_once(once, session, principal, response, vault, move)
 
 
 @router.post(
@@ -109,11 +106,8 @@ async def load_balance_process_server(
     response: Response,
 ) -> JobView:
     """All of them or none. The job ends when the target's agent has observed it."""
-
-    async def start() -> JobView:
-        return accepted(response, vault, await switching.load_balance(session, principal, vault, cs, ps, body, now))
-
-    return await once(session, principal.actor, principal.secret, start)
+    move = partial(switching.load_balance, session, principal, vault, cs, ps, body, now)
+    return await start_once(once, session, principal, response, vault, move)
 
 
 @router.post(
@@ -134,8 +128,5 @@ async def load_balance_vault_process_server(
     response: Response,
 ) -> JobView:
     """All of them or none. The job ends when the target's agent has observed it."""
-
-    async def start() -> JobView:
-        return accepted(response, vault, await switching.load_balance(session, principal, vault, None, ps, body, now))
-
-    return await once(session, principal.actor, principal.secret, start)
+    move = partial(switching.load_balance, session, principal, vault, None, ps, body, now)
+    return await start_once(once, session, principal, response, vault, move)

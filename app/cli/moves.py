@@ -43,15 +43,26 @@ def move(
         for name in dict.fromkeys(machine):
             found = client.get(api_path(*base, "source-machines", name)).body
             sources.setdefault(reference(found.get("processServer")), []).append(plain(found.get("name")))
-        done: list[dict[str, Any]] = []
+        if there := sources.pop(to, []):
+            screen.note(f"{', '.join(there)}: with process server {to} already.")
+        asked: list[dict[str, Any]] = []
+        failure: CommandError | None = None
         for source, names in sources.items():
-            if source == to:
-                screen.note(f"{', '.join(names)}: with process server {to} already.")
-                continue
             body = {**_body(to, reason, allow_over_capacity=allow_over_capacity), "machines": names}
-            path = api_path(*base, "process-servers", source, "load-balance")
-            done.append(_carried_out(client, chosen, client.post(path, body).body, wait=wait))
-    _tell(invocation, done, as_list=True)
+            try:
+                asked.append(client.post(api_path(*base, "process-servers", source, "load-balance"), body).body)
+            except CommandError as refused:
+                failure = refused
+                break
+        # All are asked for before the first is waited for: a target that fell silent keeps nobody where he is.
+        done = [_carried_out(client, chosen, job, wait=wait) for job in asked]
+    if failure is not None and done:
+        left = [name for names in list(sources.values())[len(asked) :] for name in names]
+        screen.note(f"Not moved: {', '.join(left)}.")
+    if failure is None or done:
+        _tell(invocation, done, as_list=True)
+    if failure is not None:
+        raise failure
 
 
 @command(process_servers.group, "switch")

@@ -1,5 +1,6 @@
 """Configuration servers over HTTP."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
@@ -38,7 +39,8 @@ from app.core.pagination import Paging
 from app.core.preconditions import IfMatch, tagged
 from app.core.wire import Page, Storable
 from app.hosts.admission import ClientAddress, Registrar
-from app.jobs.schemas import JobView, accepted
+from app.jobs.schemas import JobView
+from app.jobs.starting import start_once
 from app.telemetry.schemas import AskedHistory, TelemetryHistoryView
 from app.vocabulary import ConnectionState, Health, VersionStatus
 
@@ -235,11 +237,8 @@ async def refresh_configuration_server(
     response: Response,
 ) -> JobView:
     """The job ends when its agent has reported. Asking again while it is open returns the same job."""
-
-    async def ask() -> JobView:
-        return accepted(response, vault, await requests.refresh(session, principal, vault, cs, now))
-
-    return await once(session, principal.actor, principal.secret, ask)
+    ask = partial(requests.refresh, session, principal, vault, cs, now)
+    return await start_once(once, session, principal, response, vault, ask)
 
 
 @router.post(
@@ -259,8 +258,5 @@ async def renew_certificate(
     response: Response,
 ) -> JobView:
     """At any time while it and all of its process servers are connected and current. Valid for three years then."""
-
-    async def ask() -> JobView:
-        return accepted(response, vault, await requests.renew_certificate(session, principal, vault, cs, now))
-
-    return await once(session, principal.actor, principal.secret, ask)
+    ask = partial(requests.renew_certificate, session, principal, vault, cs, now)
+    return await start_once(once, session, principal, response, vault, ask)

@@ -277,7 +277,19 @@ async def _remove(session: AsyncSession, server: ConfigurationServer, actor: str
             actor=actor,
             message=f"process server {process_server.name} went with it: {reason}",
         )
+    names = {process_server.id: process_server.name for process_server in process_servers}
     for machine in await queries.machines_of(session, server.id):
+        record(
+            session,
+            server.vault_id,
+            now,
+            EventType.SOURCE_MACHINE_DELETED,
+            Resource(ResourceKind.SOURCE_MACHINE, machine.id, machine.name),
+            actor=actor,
+            message=f"source machine {machine.name} went with configuration server {server.name}: {reason}"[:2000],
+            severity=Severity.WARNING,
+            data={"processServer": names[machine.process_server_id], "forced": True},
+        )
         await session.delete(machine)
     await session.flush()
     for process_server in process_servers:

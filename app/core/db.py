@@ -201,6 +201,14 @@ def translated_errors() -> Any:
         raise
 
 
+def held() -> DatabaseUnavailable:
+    """The error for a row that somebody else holds for too long."""
+    return DatabaseUnavailable(
+        "the server's record is being changed by somebody else; try again in a moment",
+        headers={"Retry-After": RETRY_AFTER_SECONDS},
+    )
+
+
 def unavailable() -> DatabaseUnavailable:
     """The error for a database that does not answer."""
     return DatabaseUnavailable(

@@ -102,3 +102,15 @@ def _mail_address(text: str) -> str:
 Networks = Annotated[str, AfterValidator(_networks)]
 SecretKeys = Annotated[SecretStr | None, AfterValidator(_secret_keys)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
+
+CLIENT_VARIABLES = {
+    "MUSTER_URL",
+    "MUSTER_TOKEN",
+    "MUSTER_TOKEN_FILE",
+    "MUSTER_CA_FILE",
+    "MUSTER_VAULT",
+    "MUSTER_AGENT_STATE_DIR",
+    "MUSTER_AGENT_VERSION",
+    "MUSTER_TEST_PG_BIN",
+}
+"""Variables of the command line, the agent and the tests, which share the prefix."""

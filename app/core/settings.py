@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.setting_types import (
+    CLIENT_VARIABLES,
     LogFormat,
     LogLevel,
     MailAddress,
@@ -363,19 +364,6 @@ def load_settings() -> Settings:
 
 def _known_variables() -> set[str]:
     return {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-
-
-CLIENT_VARIABLES = {
-    "MUSTER_URL",
-    "MUSTER_TOKEN",
-    "MUSTER_TOKEN_FILE",
-    "MUSTER_CA_FILE",
-    "MUSTER_VAULT",
-    "MUSTER_AGENT_STATE_DIR",
-    "MUSTER_AGENT_VERSION",
-    "MUSTER_TEST_PG_BIN",
-}
-"""Variables of the command line, the agent and the tests, which share the prefix."""
 
 
 def unknown_variables() -> list[str]:

@@ -1,12 +1,11 @@
 """Decommission over HTTP: operators ask for it, agents say goodbye."""
 
-from datetime import datetime
+from functools import partial
 
 from fastapi import APIRouter, Depends, Request, Response, status
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.idempotency import Idempotent, Once
-from app.access.principals import Operator, Principal, agent_scheme, bearer
+from app.access.idempotency import Idempotent
+from app.access.principals import Operator, agent_scheme, bearer
 from app.access.scope import VaultRef
 from app.configuration_servers.schemas import ConfigurationServerRef
 from app.core.clock import Now
@@ -26,28 +25,13 @@ from app.core.errors import (
 )
 from app.decommission import service
 from app.decommission.schemas import DecommissionRequest, Goodbye, GoodbyeView
-from app.jobs.schemas import JobView, accepted
+from app.jobs.schemas import JobView
+from app.jobs.starting import start_once
 from app.process_servers.schemas import ProcessServerRef
 
 router = APIRouter(prefix="/api/v1/vaults/{vault}", tags=["process servers"])
 agent_router = APIRouter(prefix="/agent/v1", tags=["agents"], dependencies=[Depends(agent_scheme)])
 _REFUSALS = (VaultNotFound, ProcessServerNotFound, DecommissionBlocked, TargetNotFit, IdempotencyKeyReused)
-
-
-async def _ask(
-    once: Once,
-    session: AsyncSession,
-    principal: Principal,
-    path: tuple[str, str | None, str],
-    body: DecommissionRequest | None,
-    now: datetime,
-    response: Response,
-) -> JobView:
-    async def ask() -> JobView:
-        job = await service.ask(session, principal, *path, body or DecommissionRequest(), now)
-        return accepted(response, path[0], job)
-
-    return await once(session, principal.actor, principal.secret, ask)
 
 
 @router.post(
@@ -69,7 +53,8 @@ async def decommission_process_server(
     body: DecommissionRequest | None = None,
 ) -> JobView:
     """The agent carries it out; `Location` leads to the job. Asking again while it is open returns the same job."""
-    return await _ask(once, session, principal, (vault, cs, ps), body, now, response)
+    ask = partial(service.ask, session, principal, vault, cs, ps, body or DecommissionRequest(), now)
+    return await start_once(once, session, principal, response, vault, ask)
 
 
 @router.post(
@@ -90,7 +75,8 @@ async def decommission_vault_process_server(
     body: DecommissionRequest | None = None,
 ) -> JobView:
     """The agent carries it out; `Location` leads to the job. Asking again while it is open returns the same job."""
-    return await _ask(once, session, principal, (vault, None, ps), body, now, response)
+    ask = partial(service.ask, session, principal, vault, None, ps, body or DecommissionRequest(), now)
+    return await start_once(once, session, principal, response, vault, ask)
 
 
 @agent_router.post(

@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol, cast
 import structlog
 
 from app.core.clock import Clock
-from app.core.db import Database
+from app.core.db import Database, held
 from app.core.errors import Internal, MusterError, Overloaded, Unavailable
 from app.core.metrics import (
     HEARTBEAT_BATCH_SIZE,
@@ -38,7 +38,7 @@ from app.health.service import terms_of
 from app.heartbeats.beats import Accepted, Beat, Outcome, newest_of
 from app.heartbeats.schemas import DesiredState
 from app.heartbeats.service import desired_states, settle
-from app.heartbeats.writers import Writer
+from app.heartbeats.writers import HELD, Writer
 from app.hosts.schemas import Notice
 
 MAX_RETRY_AFTER_SECONDS = 10
@@ -171,11 +171,11 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - one beat that can't be stored must not take the others along
             log.warning("a heartbeat of the batch can't be stored; trying one by one", error=repr(error))
             return [await self._store_alone(beat, now, writer) for beat in beats]
-        if None not in generations:
+        if None not in generations and HELD not in generations:
             return _accepted(cast("list[int]", generations))
         left_over = [beat for beat, generation in zip(beats, generations, strict=True) if generation is None]
         settled = iter(await self._settle(left_over, now))
-        return [next(settled) if generation is None else Accepted(generation) for generation in generations]
+        return [next(settled) if generation is None else _taken(generation) for generation in generations]
 
     async def _settle(self, beats: Sequence[Beat], now: datetime) -> list[Outcome]:
         """Those that are more than numbers: together, or one by one when one of them can't be stored."""
@@ -198,7 +198,7 @@ class Committer:
         except Exception as error:
             log.error("a heartbeat can't be stored", host=beat.host, exc_info=error)
             return Internal("this heartbeat can't be stored; the log has the reason")
-        return Accepted(generation) if generation is not None else (await self._settle([beat], now))[0]
+        return _taken(generation) if generation is not None else (await self._settle([beat], now))[0]
 
     async def _desired(self, host_row_ids: Sequence[uuid.UUID], now: datetime) -> dict[uuid.UUID, DesiredState]:
         try:
@@ -208,6 +208,10 @@ class Committer:
             # The heartbeats are stored: they get their 200, and the desired state comes with the next one.
             log.error("the desired state can't be read", hosts=len(host_row_ids), exc_info=error)
             return {}
+
+
+def _taken(generation: int) -> Outcome:
+    return held() if generation == HELD else Accepted(generation)
 
 
 def _merged(batch: Sequence[_Waiting]) -> tuple[list[Beat], list[int]]:

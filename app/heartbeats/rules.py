@@ -9,6 +9,10 @@ JITTER_SHARE = 0.1
 DUPLICATE_NOTICE_INTERVAL = timedelta(hours=1)
 
 
+MOST_LOST_GENERATIONS = 1_000_000
+"""So many changes of a desired state a restore may have lost at the most."""
+
+
 class Order(Enum):
     """How a heartbeat stands to the last one of its host."""
 
@@ -55,3 +59,12 @@ def next_interval_seconds(
     longest = timeout_seconds / HEARTBEATS_PER_TIMEOUT
     wanted = min(max(base_seconds, agents / per_second), longest)
     return wanted * (1 - JITTER_SHARE * chance)
+
+
+def is_of_another_life(observed_generation: int, generation: int) -> bool:
+    """Whether an agent has observed a generation that was never handed out: the database is an older backup's.
+
+    What the agent has observed then says nothing of the present desired state, which gets a generation beyond it. A
+    number that no restore explains is the agent's own matter.
+    """
+    return generation < observed_generation <= generation + MOST_LOST_GENERATIONS

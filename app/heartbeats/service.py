@@ -19,7 +19,7 @@ from app.health.readings import UNKNOWN
 from app.health.service import Sighting, Terms
 from app.heartbeats import queries
 from app.heartbeats.beats import Accepted, Beat, Outcome
-from app.heartbeats.rules import Order, is_duplicate_identity, order_of
+from app.heartbeats.rules import Order, is_duplicate_identity, is_of_another_life, order_of
 from app.heartbeats.schemas import ActionWanted, DesiredState, MaintenanceWanted
 from app.hosts import compatibility
 from app.hosts import queries as host_queries
@@ -208,7 +208,10 @@ def _apply(host: Host, beat: Beat, order: Order, now: datetime, *, keeps_version
         )
         host.agent_version = version
     host.sequence = beat.sequence
-    host.observed_generation = beat.observed_generation
+    if is_of_another_life(beat.observed_generation, host.generation):
+        host.generation = beat.observed_generation + 1
+    else:
+        host.observed_generation = beat.observed_generation
     for metric in METRICS:
         setattr(host, metric, getattr(beat, metric))
     host.services = beat.services

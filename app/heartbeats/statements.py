@@ -118,6 +118,9 @@ WHERE h.id = due.id
 RETURNING due.position, h.generation
 """
 
+POSTGRESQL_KNOWN = "SELECT id FROM hosts WHERE id = ANY($1::uuid[])"
+POSTGRESQL_FREE = f"{POSTGRESQL_KNOWN} ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
+
 # One plan for good: each heartbeat in the order of the arrays, by the primary key. It is the best plan for every
 # batch, it saves a third of the database's work to plan it once, and since batches are sorted it locks rows by
 # rising id, so that batches of replicas never deadlock.

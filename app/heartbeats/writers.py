@@ -18,6 +18,9 @@ from app.heartbeats import statements
 from app.heartbeats.beats import NUMBERS, Beat
 
 COMMAND_TIMEOUT_SECONDS = 5.0
+LOCK_TIMEOUT_MILLISECONDS = 1_000
+"""A batch waits so long for a host's row; then it goes without those that are held."""
+HELD = -1
 POSTGRESQL_WRITERS = 2
 _OF_THE_ENGINE = {"async_fallback", "async_creator_fn", "prepared_statement_cache_size", "prepared_statement_name_func"}
 
@@ -28,7 +31,8 @@ class Writer(Protocol):
     async def write(self, beats: Sequence[Beat], now: datetime) -> list[int | None]:
         """Update the rows that match and commit; `beats` are sorted by host.
 
-        Returns the generation of each heartbeat's host, None where nothing matched and nothing was changed.
+        Returns the generation of each heartbeat's host, None where nothing matched and nothing was changed, HELD where
+        somebody holds the host's row for so long that the others don't wait for it.
 
         Raises DatabaseUnavailable when the database does not answer; another error means that some beat of
         the batch can't be stored.
@@ -68,7 +72,7 @@ class PostgresqlWriter:
                     "command_timeout": COMMAND_TIMEOUT_SECONDS,
                     "server_settings": {
                         "application_name": "muster heartbeats",
-                        "lock_timeout": "4000",
+                        "lock_timeout": str(LOCK_TIMEOUT_MILLISECONDS),
                         "statement_timeout": "5000",
                         **statements.POSTGRESQL_PLAN,
                     },
@@ -82,17 +86,11 @@ class PostgresqlWriter:
 
     async def write(self, beats: Sequence[Beat], now: datetime) -> list[int | None]:
         """One statement outside of a transaction block is its own transaction: it returns once it is durable."""
-        generations: list[int | None] = [None] * len(beats)
         try:
-            update, roll = await self._prepared()
-            moment = (now, bucket_of(now), now.timestamp(), now - self._timeout)
-            for position, generation in await update.fetch(*_columns(beats), *moment):
-                generations[position - 1] = generation
-            left_over = [at for at, generation in enumerate(generations) if generation is None]
-            if left_over:
-                columns = _columns([beats[at] for at in left_over])
-                for position, generation in await roll.fetch(*columns, *moment):
-                    generations[left_over[position - 1]] = generation
+            try:
+                return await self._write(beats, now)
+            except asyncpg.LockNotAvailableError:
+                return await self._write_free(beats, now)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
             raise
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -102,6 +100,30 @@ class PostgresqlWriter:
             # Nobody knows what state it left the connection in.
             await self.close()
             raise
+
+    async def _write(self, beats: Sequence[Beat], now: datetime) -> list[int | None]:
+        generations: list[int | None] = [None] * len(beats)
+        update, roll = await self._prepared()
+        moment = (now, bucket_of(now), now.timestamp(), now - self._timeout)
+        for position, generation in await update.fetch(*_columns(beats), *moment):
+            generations[position - 1] = generation
+        left_over = [at for at, generation in enumerate(generations) if generation is None]
+        if left_over:
+            columns = _columns([beats[at] for at in left_over])
+            for position, generation in await roll.fetch(*columns, *moment):
+                generations[left_over[position - 1]] = generation
+        return generations
+
+    async def _write_free(self, beats: Sequence[Beat], now: datetime) -> list[int | None]:
+        """Without the hosts that somebody holds: an import of thousands of machines must not silence other sites."""
+        assert self._connection is not None
+        hosts = [beat.host for beat in beats]
+        known = {row[0].hex for row in await self._connection.fetch(statements.POSTGRESQL_KNOWN, hosts)}
+        free = {row[0].hex for row in await self._connection.fetch(statements.POSTGRESQL_FREE, hosts)}
+        places = [at for at, host in enumerate(hosts) if host not in known or host in free]
+        generations: list[int | None] = [HELD] * len(beats)
+        for at, generation in zip(places, await self._write([beats[at] for at in places], now), strict=True):
+            generations[at] = generation
         return generations
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated, Any
 
-from fastapi import Path, Response
+from fastapi import Path
 from pydantic import Field
 
 from app.core.wire import EXAMPLE_ID, EXAMPLE_TIME, Moment, WireOut, with_example
@@ -59,9 +59,3 @@ class JobView(WireOut):
     ended_at: Moment | None
     error: JobError | None
     details: dict[str, Any]
-
-
-def accepted(response: Response, vault: str, job: JobView) -> JobView:
-    """The job as a 202's body, with `Location` on the answer. Call it before the answer is kept for repetitions."""
-    response.headers["Location"] = f"/api/v1/vaults/{vault}/jobs/{job.id}"
-    return job

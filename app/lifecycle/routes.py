@@ -1,8 +1,9 @@
 """Purge and readmission over HTTP."""
 
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Query, Response
 
 from app.access.idempotency import Idempotent
 from app.access.principals import Operator, Reader
@@ -22,7 +23,8 @@ from app.core.errors import (
     TombstoneNotFound,
     VaultNotFound,
 )
-from app.jobs.schemas import JobView, accepted
+from app.jobs.schemas import JobView
+from app.jobs.starting import start_once
 from app.lifecycle import bulk, purge
 from app.lifecycle.schemas import BulkPurgePreview, BulkPurgeRequest, PurgePreview, PurgeRequest, TombstoneView
 from app.process_servers.schemas import ProcessServerRef
@@ -89,13 +91,8 @@ async def purge_in_bulk(
     """200 with what would be purged while `dryRun` is true (the default), else 202 with a job."""
     if body.dry_run:
         return await bulk.dry_run(session, principal, vault, body, now)
-
-    async def start() -> JobView:
-        job = await bulk.start(session, principal, vault, body, now)
-        response.status_code = status.HTTP_202_ACCEPTED
-        return accepted(response, vault, job)
-
-    return await once(session, principal.actor, principal.secret, start)
+    start = partial(bulk.start, session, principal, vault, body, now)
+    return await start_once(once, session, principal, response, vault, start)
 
 
 @router.post(

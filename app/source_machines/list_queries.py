@@ -18,6 +18,11 @@ from app.models import ConfigurationServer, ProcessServer, SourceMachine
 
 Statement = Select[*tuple[Any, ...]]
 
+MOST_BRANCHES = 100
+"""So many versions are read each from its part of the index; SQLite knows no union of more than 500 queries."""
+MOST_VERSIONS = 10_000
+"""So many versions may be asked for at once; the databases' drivers take some 32,000 values."""
+
 
 class Scope(NamedTuple):
     """Whose machines are listed: those of a vault, a configuration server or a process server."""
@@ -82,7 +87,7 @@ async def list_machines(
     conditions = _conditions(filters, order, is_plain=dialect != "sqlite")
     statement: Statement = select(SourceMachine).where(scope.column == scope.id, *conditions)
     if filters.versions is not None:
-        if scope.is_vault and is_by_name and versions:
+        if scope.is_vault and is_by_name and 0 < len(versions) <= MOST_BRANCHES:
             statement = select(SourceMachine).where(
                 SourceMachine.id.in_(_of_versions(scope, conditions, versions, order, paging))
             )

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.principals import Principal
 from app.access.scope import vault_in_scope
-from app.core.errors import NameAmbiguous
+from app.core.errors import Invalid, NameAmbiguous
 from app.core.pagination import PageRequest
 from app.core.wire import Page
 from app.models import SourceMachine, Vault
@@ -107,4 +107,11 @@ async def _versions(
     session: AsyncSession, vault: Vault, wanted: VersionStatus, catalogue: list[CatalogueEntry]
 ) -> list[str]:
     in_use = await list_queries.versions_in_use(session, vault.id)
-    return [version for version in in_use if status_of(Version.parse(version), catalogue) is wanted]
+    found = [version for version in in_use if status_of(Version.parse(version), catalogue) is wanted]
+    if len(found) > list_queries.MOST_VERSIONS:
+        detail = (
+            f"the vault's machines report {len(found):,} versions with this status, and {list_queries.MOST_VERSIONS:,} "
+            "are looked for at the most; correct the machines' agentVersion"
+        )
+        raise Invalid(detail, [{"pointer": "#/query/versionStatus", "detail": detail}])
+    return found

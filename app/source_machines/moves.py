@@ -57,17 +57,18 @@ async def move(
 ) -> dict[uuid.UUID, int]:
     """Move machines, each once. The agents of all servers involved get their new desired state, once each.
 
-    Locks the hosts by rising id, which is harmless where they are locked already. One event a machine, with its
-    move's reason and `data`; everything is flushed. Returns the new generation of each host that was touched.
+    One event a machine, with its move's reason and `data`; everything is flushed. The hosts are locked last, by rising
+    id: as long as one is, its heartbeats wait. Returns the new generation of each host that was touched.
     """
     servers = {server.id: server for each in moves for server in (each.source, each.target)}
-    hosts = await queries.lock_hosts(session, sorted({server.host_row_id for server in servers.values()}))
     for machine, source, target, reason in moves:
         machine.process_server_id = target.id
         machine.revision += 1
         machine.updated_at = now
         recorder = Recorder(session, machine.vault_id, actor, now)
         recorder.moved(resource_of(machine), source.name, target.name, {"reason": reason, **(data or {})}, severity)
+    await session.flush()
+    hosts = await queries.lock_hosts(session, sorted({server.host_row_id for server in servers.values()}))
     for host in hosts.values():
         host.generation += 1
     await session.flush()

@@ -76,6 +76,25 @@ def test_a_job_that_fails_is_a_failure(site: FakeApi, muster: Muster, monkeypatc
     assert "ps-2 was removed" in result.stderr
 
 
+def test_what_moved_is_told_when_a_later_process_server_is_refused(site: FakeApi, muster: Muster) -> None:
+    site.refuse("POST", f"{SERVER}/process-servers/ps-3/load-balance", 409, "target-not-fit")
+    result = muster("machine", "move", "web-1", "web-3", "--to", "ps-2", "--vault", "prod", "--cs", "cs-1")
+    assert result.exit_code != 0
+    assert "load-balance of ps-1 to ps-2: InProgress. 2 machine(s) moved. Job job-1." in result.stdout
+    assert "Not moved: web-3." in result.stderr
+    assert "detail of target-not-fit" in result.stderr
+
+
+def test_all_are_asked_for_before_the_first_is_waited_for(
+    site: FakeApi, muster: Muster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.0)
+    site.answer("GET", JOB, job("load-balance", "Succeeded"))
+    muster("machine", "move", "web-1", "web-3", "--to", "ps-2", "--vault", "prod", "--cs", "cs-1", "--wait")
+    order = [request.method for request in site.requests if request.method == "POST" or request.url.path == JOB]
+    assert order == ["POST", "POST", "GET", "GET"]
+
+
 def test_a_switch_asks_first_and_sends_what_is_allowed(api: FakeApi, muster: Muster) -> None:
     api.answer("GET", f"{VAULT}/process-servers/ps-1", process_server("ps-1"))
     api.answer("POST", f"{VAULT}/process-servers/ps-1/switch", job("switch"), status=202)

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.heartbeats.beats import Beat, newest_of
-from app.heartbeats.rules import Order, is_duplicate_identity, next_interval_seconds, order_of
+from app.heartbeats.rules import (
+    MOST_LOST_GENERATIONS,
+    Order,
+    is_duplicate_identity,
+    is_of_another_life,
+    next_interval_seconds,
+    order_of,
+)
 from tests.support.heartbeats import beat_with
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -65,3 +72,11 @@ def test_a_large_fleet_is_asked_for_longer_intervals() -> None:
     assert next_interval_seconds(30, 900, 300_000, 5_000, 0) == 60
     assert next_interval_seconds(30, 900, 10_000_000, 5_000, 0) == 180, "never above a fifth of the timeout"
     assert next_interval_seconds(30, 900, 0, 5_000, 1) == 27
+
+
+def test_a_generation_that_was_never_handed_out_is_of_another_life() -> None:
+    assert not is_of_another_life(5, 5)
+    assert not is_of_another_life(0, 5)
+    assert is_of_another_life(6, 5)
+    assert is_of_another_life(5 + MOST_LOST_GENERATIONS, 5)
+    assert not is_of_another_life(6 + MOST_LOST_GENERATIONS, 5), "no restore explains that"

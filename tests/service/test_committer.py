@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import event, make_url
+from sqlalchemy import event, make_url, select
 
 from app.core.clock import ManualClock, SystemClock
 from app.core.db import Database
@@ -20,10 +20,11 @@ from app.heartbeats import committer as committer_module
 from app.heartbeats.beats import Beat
 from app.heartbeats.writers import PostgresqlWriter
 from app.main import create_app
+from app.models import Host
 from tests.support.heartbeats import beat_for, beat_with, submitted
 from tests.support.muster import Site, new_site, registration
 from tests.support.postgres import PostgresServer
-from tests.support.rows import host_row
+from tests.support.rows import host_row, host_row_id
 
 
 async def fleet(site: Site, size: int) -> list[dict[str, Any]]:
@@ -303,6 +304,23 @@ async def test_a_locked_sqlite_file_is_503_until_it_is_free(
             other.execute("ROLLBACK")
         answers = await asyncio.gather(*(site.beat(agent, 2) for agent in agents))
         assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_a_host_that_somebody_holds_keeps_no_other_waiting(
+    site: Site, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.heartbeats.writers.LOCK_TIMEOUT_MILLISECONDS", 50)
+    agents = await fleet(site, 4)
+    async with database.write() as session:
+        await session.execute(select(Host).where(Host.id == host_row_id(agents[1])).with_for_update())
+        replies = [submitted(site, beat_for(agent, 2)) for agent in agents]
+        found = await asyncio.gather(*replies, return_exceptions=True)
+    assert [isinstance(reply, DatabaseUnavailable) for reply in found] == [False, True, False, False]
+    assert "being changed by somebody else" in str(found[1].detail)  # type: ignore[union-attr]
+    assert (await site.beat(agents[1], 2)).status_code == 200
+    for agent in agents:
+        assert (await host_row(database, agent)).sequence == 2
 
 
 @pytest.fixture(scope="module")

@@ -186,6 +186,8 @@ async def test_force_takes_everything_along_and_is_recorded(site: Site, server: 
     assert event["severity"] == "Warning"
     assert event["actor"] == "token:admin"
     assert (await site.event_types()).count("process-server.deleted") == 3
+    lost = [event for event in await site.events() if event["type"] == "source-machine.deleted"]
+    assert [(event["severity"], event["data"]["forced"]) for event in lost] == [("Warning", True)] * 3
     for registered in (server, *process_servers):
         document = problem(await site.beat(registered, 2), 410, "purged")
         assert "force" in document["reason"]

@@ -208,6 +208,19 @@ async def test_a_rebuilt_target_is_waited_for_in_its_new_machine(site: Site, ser
     assert (await job_of(site, answer))["state"] == "Succeeded"
 
 
+async def test_what_an_agent_observed_before_a_restore_ends_no_job(site: Site, servers: Servers) -> None:
+    answer = await switch(site, "ps-1", "ps-2")
+    told = (await site.read_process_server("ps-2"))["generation"]
+    restored = (await site.beat(servers["ps-2"], 2, observedGeneration=told + 3)).json()
+    assert restored["generation"] == told + 4
+    assert restored["desired"]["sourceMachines"] == ["web-1", "web-2", "web-3", "web-4"]
+    assert (await job_of(site, answer))["state"] == "InProgress"
+    again = (await site.beat(servers["ps-2"], 3, observedGeneration=told + 3)).json()
+    assert again["generation"] == told + 4, "once"
+    await observe(site, servers["ps-2"], 4, told + 4)
+    assert (await job_of(site, answer))["state"] == "Succeeded"
+
+
 async def test_thousands_of_agents_that_observe_at_once_are_no_matter(site: Site, servers: Servers) -> None:
     answer = await switch(site, "ps-1", "ps-2")
     row = await host_row(site.app.state.database, servers["ps-2"])

@@ -1,5 +1,6 @@
 """Maintenance: no new machines, muted alerts, through whatever happens to the server, and an end by itself."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -112,3 +113,18 @@ async def test_it_survives_a_rebuilt_machine(site: Site, servers: Servers) -> No
     body = registration(servers["cs-1"], "ps-1", hostId="rebuilt-host")
     assert (await site.agent_post("/agent/v1/process-servers/register", body)).status_code == 200
     assert await is_enabled(site)
+
+
+async def test_it_begins_ends_and_the_server_registers_again_all_at_once(site: Site, servers: Servers) -> None:
+    body = registration(servers["cs-1"], "ps-1")
+    register = "/agent/v1/process-servers/register"
+    for round_ in range(10):
+        site.manual_clock.advance(2 * HOUR)
+        answers = await asyncio.gather(
+            *(site.agent_post(register, {**body, "dataTransferPort": 9000 + 3 * round_ + at}) for at in range(3)),
+            *(site.client.patch(f"{SERVERS}/ps-1", json={"friendlyName": f"{round_}-{at}"}) for at in range(3)),
+            return_exceptions=True,
+        )
+        await ends(site)
+        await drain(site, HOUR)
+        assert [getattr(answer, "status_code", answer) for answer in answers] == [200] * 6

@@ -331,3 +331,16 @@ async def test_of_concurrent_applications_one_wins(site: Site) -> None:
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"stale-plan"}
     where = await carried(site)
     assert (len(where), sum(1 for name in where.values() if name == "ps-2")) == (90, len(found["moves"]))
+
+
+async def test_a_repetition_with_its_key_is_answered_whatever_has_become_of_the_plan(site: Site) -> None:
+    await over_limit(site)
+    made = await plan(site, goal="useNew", processServer="ps-2")
+    headers = {"Idempotency-Key": "apply-1"}
+    asked: dict[str, Any] = {"goal": "useNew", "processServer": "ps-2"}
+    first = await apply(site, made["token"], headers=headers, **asked)
+    assert first.status_code == 202, first.text
+    await drain(site, "ps-2")
+    again = await apply(site, made["token"], headers=headers, **asked)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    problem(await apply(site, made["token"], **asked), 409, "target-not-fit")

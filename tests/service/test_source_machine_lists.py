@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, text
+from sqlalchemy import event, insert, text, update
 
 from app.core.db import Database
 from app.core.wire import new_id
@@ -250,3 +250,15 @@ async def test_an_index_leads_to_every_page(site: Site, servers: Servers) -> Non
                 assert "Index" in plan, where
                 is_sorted = "Sort" in plan
             assert not is_sorted or "versionStatus" in query, where
+
+
+async def test_more_versions_than_a_database_unites_are_listed_all_the_same(site: Site, servers: Servers) -> None:
+    rows = await seed(site, servers, 600)
+    database: Database = site.app.state.database
+    async with database.write() as session:
+        for number, row in enumerate(rows):
+            version = f"9.1.{number}.1"
+            machine = update(SourceMachine).where(SourceMachine.id == row["id"])
+            await session.execute(machine.values(agent_version=version))
+    listed = await site.walk(ACROSS, versionStatus="NotSupported", limit=500)
+    assert len(listed) == 600

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from app.configuration_servers import queries as configuration_server_queries
 from app.core.errors import ConfigurationServerNotFound, ImportInvalid, ImportRefused
 from app.core.wire import new_id
 from app.events.service import Resource
-from app.models import ConfigurationServer, Host, ProcessServer
+from app.models import ConfigurationServer, ProcessServer
 from app.sizing.tiers import NO_LOAD, Load
 from app.source_machines import capacity, queries
 from app.source_machines.imports import queries as import_queries
@@ -80,7 +80,7 @@ async def run(
     names = {row.name for row in rows if row.name is not None and not row.errors}
     present = await import_queries.present(session, server.id, names)
     steps = await asyncio.to_thread(compare, rows, present, site.references, of=server.name)
-    hosts = await _lock(session, site, steps)
+    await queries.lock_process_servers(session, sorted(growing(steps) | restless(steps)))
     carriers = await _carriers(session, site, growing(steps), now)
     excesses = await asyncio.to_thread(judge, steps, carriers, site.names, may_exceed=allow_over_capacity)
     is_refused = any(step.outcome is Outcome.REFUSED for step in steps)
@@ -91,15 +91,8 @@ async def run(
     if is_refused:
         raise _refusal(steps, report)
     if imported:
-        await _write(Recorder(session, vault.id, principal.actor, now), site, steps, hosts)
+        await _write(Recorder(session, vault.id, principal.actor, now), site, steps)
     return report
-
-
-async def _lock(session: AsyncSession, site: _Site, steps: Sequence[Step]) -> dict[uuid.UUID, Host]:
-    """Lock the process servers that grow or get other machines, then the hosts of the latter. Returns these hosts."""
-    moving = restless(steps)
-    await queries.lock_process_servers(session, sorted(growing(steps) | moving))
-    return await queries.lock_hosts(session, [site.process_servers[entry].host_row_id for entry in sorted(moving)])
 
 
 async def _carriers(session: AsyncSession, site: _Site, ids: set[uuid.UUID], now: datetime) -> dict[uuid.UUID, Carrier]:
@@ -127,7 +120,7 @@ def _refusal(steps: Sequence[Step], report: ImportReport) -> ImportInvalid | Imp
     return kind(detail, **members)
 
 
-async def _write(recorder: Recorder, site: _Site, steps: Sequence[Step], hosts: Mapping[uuid.UUID, Host]) -> None:
+async def _write(recorder: Recorder, site: _Site, steps: Sequence[Step]) -> None:
     session, server, names = recorder.session, site.server, site.names
     added: list[dict[str, Any]] = []
     changed: list[dict[str, Any]] = []
@@ -169,6 +162,8 @@ async def _write(recorder: Recorder, site: _Site, steps: Sequence[Step], hosts: 
                 recorder.changed(machine, step.changed, step.excess)
     await import_queries.insert_machines(session, added)
     await import_queries.update_machines(session, changed)
-    for host in hosts.values():
+    # Last of all: as long as a host is locked, its heartbeats wait.
+    moving = [site.process_servers[entry].host_row_id for entry in sorted(restless(steps))]
+    for host in (await queries.lock_hosts(session, moving)).values():
         host.generation += 1
     await session.flush()
