@@ -122,7 +122,12 @@ async def test_it_begins_ends_and_the_server_registers_again_all_at_once(site: S
         site.manual_clock.advance(2 * HOUR)
         answers = await asyncio.gather(
             *(site.agent_post(register, {**body, "dataTransferPort": 9000 + 3 * round_ + at}) for at in range(3)),
-            *(site.client.patch(f"{SERVERS}/ps-1", json={"friendlyName": f"{round_}-{at}"}) for at in range(3)),
+            *(
+                site.client.patch(
+                    f"{SERVERS}/ps-1", json={"maintenance": {"isEnabled": True, "reason": f"{round_} {at}"}}
+                )
+                for at in range(3)
+            ),
             return_exceptions=True,
         )
         await ends(site)
