@@ -21,6 +21,7 @@ from app.core.problems import from_findings, problem_response, unhandled
 from app.core.settings import Settings
 from app.heartbeats.beats import beat_of
 from app.heartbeats.committer import Answer, Committer, Reply
+from app.heartbeats.heads import Heads
 from app.heartbeats.rules import JITTER_SHARE, next_interval_seconds
 from app.heartbeats.schemas import MAX_BODY_BYTES, READ_HEARTBEAT
 
@@ -54,6 +55,7 @@ class HeartbeatLane:
         self._app = app
         self._committer = committer
         self._fleet = fleet
+        self.heads = Heads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -63,7 +65,7 @@ class HeartbeatLane:
         authorization, request_id = presented_with(scope["headers"])
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
-            self.take(authorization, await _body_of(receive), reply)
+            self.take(credential_in(authorization), await _body_of(receive), reply)
             answer = self.body(await reply)
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent gets a problem and the log the rest
             await send_problem(error, request_id, scope, receive, send)
@@ -74,18 +76,8 @@ class HeartbeatLane:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def take(self, authorization: bytes, body: bytes, reply: Reply) -> None:
+    def take(self, presented: secrets.Presented, body: bytes, reply: Reply) -> None:
         """Queue a heartbeat; `reply` gets its answer. Raises a MusterError for what can't be queued."""
-        scheme, _, credential = authorization.decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not credential:
-            HEARTBEATS_REFUSED.labels("unauthenticated").inc()
-            raise Unauthenticated("send the agent credential as 'Authorization: Bearer <id.secret>'")
-        presented = secrets.parse(credential.strip())
-        if presented is None:
-            HEARTBEATS_REFUSED.labels(CredentialRefused.code).inc()
-            raise CredentialRefused(
-                "the agent credential does not have the form <id.secret>; register the server again"
-            )
         try:
             heartbeat = READ_HEARTBEAT(body)
         except ValidationError as error:
@@ -110,6 +102,19 @@ class HeartbeatLane:
             document["desired"] = answer.desired.model_dump(mode="json", by_alias=True)
         document["notices"] = [notice.model_dump(mode="json", by_alias=True) for notice in answer.notices]
         return json.dumps(document, separators=(",", ":")).encode()
+
+
+def credential_in(authorization: bytes) -> secrets.Presented:
+    """The agent credential of an Authorization header. Raises Unauthenticated or CredentialRefused without one."""
+    scheme, _, credential = authorization.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not credential:
+        HEARTBEATS_REFUSED.labels("unauthenticated").inc()
+        raise Unauthenticated("send the agent credential as 'Authorization: Bearer <id.secret>'")
+    presented = secrets.parse(credential.strip())
+    if presented is None:
+        HEARTBEATS_REFUSED.labels(CredentialRefused.code).inc()
+        raise CredentialRefused("the agent credential does not have the form <id.secret>; register the server again")
+    return presented
 
 
 async def _body_of(receive: Receive) -> bytes:

@@ -9,7 +9,6 @@ so does everything where another server carries the application.
 
 import asyncio
 import functools
-from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
 import structlog
@@ -17,13 +16,16 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.core.asgi import request_id_for
-from app.core.errors import MalformedRequest
+from app.core.errors import MalformedRequest, MusterError
 from app.core.problems import problem_response
+from app.core.secrets import Presented
 from app.heartbeats.committer import Answer
-from app.heartbeats.lane import PATH, HeartbeatLane, is_heartbeat, presented_with, send_problem
+from app.heartbeats.heads import request_in
+from app.heartbeats.lane import PATH, HeartbeatLane, credential_in, is_heartbeat, presented_with, send_problem
 from app.heartbeats.schemas import MAX_BODY_BYTES
 
 _TARGET = PATH.encode()
+_START = b"POST " + _TARGET + b" HTTP/1.1\r\n"
 log = structlog.get_logger("muster.heartbeats")
 
 
@@ -36,12 +38,36 @@ class HeartbeatProtocol(HttpToolsProtocol):
         self._holds_beats = self._lane is not None and self.limit_concurrency is None and not self.root_path
         self._held: HeldBeat | RequestResponseCycle | None = None
         """A heartbeat whose body is still on its way."""
+        self.url = b""
+        self._is_between_requests = True
+        """Whether the parser has read its last request to the end and has begun no other."""
+        self._key: bytes | None = None
+        """Of the head that the parser is about to read, where it could be remembered."""
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._head = b""
         self._idle_since: float | None = None
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the network. A whole heartbeat with a head that was read before needs no parser."""
+        self._key = None
+        if self._holds_beats and self._is_between_requests and data.startswith(_START):
+            before: Any = self.cycle
+            request = request_in(data) if before is None or before.response_complete else None
+            if request is not None:
+                presented = self._lane.heads.get(request.key)  # type: ignore[union-attr]
+                if presented is not None:
+                    self._unset_keepalive_if_required()
+                    held = HeldBeat(self, [], True)
+                    held.body, held.more_body = data[request.body_at :], False
+                    self.cycle = held  # type: ignore[assignment]
+                    self._queue(held, presented)
+                    return
+                self._key = request.key
+        super().data_received(data)
+
     def on_message_begin(self) -> None:
         """The start of a request. An ASGI scope is made only for one that needs it."""
+        self._is_between_requests = False
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -123,11 +149,12 @@ class HeartbeatProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The end of a body."""
+        self._is_between_requests = True
         held = self._held
         if isinstance(held, HeldBeat):
             self._held = None
             held.more_body = False
-            self._take(held, held.headers, held.body)
+            self._take(held)
             return
         super().on_message_complete()
         if held is not None:
@@ -189,12 +216,22 @@ class HeartbeatProtocol(HttpToolsProtocol):
         """A heartbeat that began uvicorn's way, since it waited behind another request of its connection."""
         held = HeldBeat(self, cycle.scope["headers"], cycle.keep_alive)  # type: ignore[arg-type]
         held.body, held.more_body, held.cycle = bytes(cycle.body), False, cycle
-        self._take(held, held.headers, held.body)
+        self._take(held)
 
-    def _take(self, held: "HeldBeat", headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        authorization, held.request_id = presented_with(headers)
+    def _take(self, held: "HeldBeat") -> None:
+        authorization, held.request_id = presented_with(held.headers)
         try:
-            self._lane.take(authorization, body, held)  # type: ignore[union-attr]
+            presented = credential_in(authorization)
+        except MusterError as error:
+            held.set_exception(error)
+            return
+        if self._key is not None and held.keep_alive and held.request_id is None:
+            held.head = (self._key, presented)
+        self._queue(held, presented)
+
+    def _queue(self, held: "HeldBeat", presented: Presented) -> None:
+        try:
+            self._lane.take(presented, held.body, held)  # type: ignore[union-attr]
         except Exception as error:  # noqa: BLE001 - told to the client as a problem, and to the log where it is a fault
             held.set_exception(error)
 
@@ -207,6 +244,8 @@ class HeartbeatProtocol(HttpToolsProtocol):
             more += b"connection: close\r\n"
         self.transport.write(b"%bcontent-length: %d\r\n%b\r\n%b" % (self._heading(), len(body), more, body))
         held.response_complete = True
+        if held.head is not None:
+            self._lane.heads.remember(*held.head)  # type: ignore[union-attr]
         if held.cycle is not None:
             held.cycle.response_started = held.cycle.response_complete = True
         if not keep_alive:
@@ -242,6 +281,7 @@ class HeldBeat:
         "body",
         "cycle",
         "disconnected",
+        "head",
         "headers",
         "keep_alive",
         "more_body",
@@ -262,6 +302,8 @@ class HeldBeat:
         self.request_id: str | None = None
         self.cycle: RequestResponseCycle | None = None
         """Where the request began uvicorn's way."""
+        self.head: tuple[bytes, Presented] | None = None
+        """What to remember when it is accepted."""
 
     def done(self) -> bool:
         """Whether nobody waits any more."""
