@@ -65,7 +65,8 @@ class HeartbeatLane:
         authorization, request_id = presented_with(scope["headers"])
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
-            self.take(credential_in(authorization), await _body_of(receive), reply)
+            body = await _body_of(receive)
+            self.take(credential_in(authorization), body, reply)
             answer = self.body(await reply)
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent gets a problem and the log the rest
             await send_problem(error, request_id, scope, receive, send)

@@ -99,10 +99,9 @@ class Run:
         The first heartbeat of a host is looked at in full, which is no part of what is measured; a slow machine takes
         longer than one warm-up for a whole fleet's.
         """
-        heard = 0
         for _ in range(MOST_WARM_UPS):
-            heard += self.load(subject, min(WARM_UP_SECONDS, self.arguments.seconds)).acknowledged
-            if heard >= self.arguments.hosts or self.problems:
+            self.load(subject, min(WARM_UP_SECONDS, self.arguments.seconds))
+            if subject.has_heard_all or self.problems:
                 return
 
     def load(self, subject: Subject, seconds: int) -> LoadResult:

@@ -44,6 +44,8 @@ class Subject:
     url: str | None
     next_sequence: int = 1
     boot_id: str = ""
+    has_heard_all: bool = False
+    """Whether every host has sent a heartbeat. One that stores nothing makes no difference between them."""
 
     def plan(self, connections: int, seconds: int) -> LoadPlan:
         """Plan the subject's next round: sequences go on where the last round's ended."""
@@ -54,9 +56,11 @@ class Subject:
     def stored(self) -> list[int] | None:
         """Read the hosts' stored sequences once they rest; None for the subject that stores nothing."""
         if self.url is None:
+            self.has_heard_all = True
             return None
         sequences = asyncio.run(_resting_sequences(self.url, self.hosts))
         self.next_sequence = max(sequences) + 1
+        self.has_heard_all = min(sequences) > 0
         return sequences
 
 
