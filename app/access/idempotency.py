@@ -132,7 +132,7 @@ async def forget_before(session: AsyncSession, moment: datetime, retention: time
     return int(result.rowcount)
 
 
-def _once(
+async def _once(
     request: Request,
     response: Response,
     idempotency_key: Annotated[

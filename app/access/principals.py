@@ -79,15 +79,15 @@ def _require(principal: Principal, role: Role) -> Principal:
     return principal
 
 
-def _reader(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+async def _reader(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
     return _require(principal, Role.READER)
 
 
-def _operator(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+async def _operator(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
     return _require(principal, Role.OPERATOR)
 
 
-def _admin(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+async def _admin(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
     return _require(principal, Role.ADMIN)
 
 

@@ -28,7 +28,7 @@ from app.vocabulary import AlertCode, AlertState, Severity
 router = APIRouter(prefix="/api/v1/vaults/{vault}", tags=["alerts"])
 
 
-def _filters(
+async def _filters(
     state: Annotated[AlertState | None, Query(description="`firing` or `cleared`; without it both.")] = None,
     severity: Annotated[list[Severity], Query()] = [],  # noqa: B006 - FastAPI copies it
     code: Annotated[list[AlertCode], Query()] = [],  # noqa: B006

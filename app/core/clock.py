@@ -90,7 +90,7 @@ def _clock_of(request: Request) -> Clock:
     return clock
 
 
-def _now(request: Request) -> datetime:
+async def _now(request: Request) -> datetime:
     return _clock_of(request).now()
 
 

@@ -20,17 +20,16 @@ import structlog
 from fastapi import Depends, Request
 from sqlalchemy import DateTime, Dialect, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.types import TypeDecorator
 
+from app.core import sqlite
 from app.core.clock import Clock, SystemClock
 from app.core.errors import Conflict, DatabaseUnavailable, MusterError
 from app.core.settings import SQLITE_DRIVER
 
-SQLITE_BUSY_SECONDS = 10
 SQLITE_POOL_SIZE = 5
 SQLITE_POOL_OVERFLOW = 10
 POSTGRESQL_STATEMENT_TIMEOUT_MS = 30_000
@@ -82,18 +81,20 @@ class Database:
         self.connection_limit = SQLITE_POOL_SIZE + SQLITE_POOL_OVERFLOW if self.is_sqlite else pool_size
         """Connections that the pool opens at the most."""
         self._writes = async_sessionmaker(self.engine, expire_on_commit=False, info=self.session_info)
+        # On PostgreSQL each statement sees what is committed when it starts, with or without a transaction around it;
+        # reads spare the two round trips. On SQLite the transaction is a snapshot.
+        options = {_READ_ONLY: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._reads = async_sessionmaker(
-            self.engine.execution_options(**{_READ_ONLY: True}), expire_on_commit=False, autoflush=False
+            self.engine.execution_options(**options), expire_on_commit=False, autoflush=False
         )
 
     def _make_engine(self, pool_size: int) -> AsyncEngine:
         if not self.is_sqlite:
-            return create_async_engine(
+            engine = create_async_engine(
                 self.url,
                 pool_size=pool_size,
                 max_overflow=0,
                 pool_timeout=10,
-                pool_pre_ping=True,
                 hide_parameters=True,
                 connect_args={
                     "timeout": 10,
@@ -105,14 +106,16 @@ class Database:
                     },
                 },
             )
+            event.listen(engine.sync_engine, "checkout", _refuse_closed)
+            return engine
         engine = create_async_engine(
             self.url,
             pool_size=SQLITE_POOL_SIZE,
             max_overflow=SQLITE_POOL_OVERFLOW,
             hide_parameters=True,
-            connect_args={"timeout": SQLITE_BUSY_SECONDS},
+            connect_args={"timeout": sqlite.BUSY_SECONDS, "async_creator_fn": sqlite.connect},
         )
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "connect", sqlite.prepare)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
 
@@ -226,24 +229,13 @@ def _is_transient(error: DBAPIError) -> bool:
     return isinstance(state, str) and state.startswith(_TRANSIENT_SQLSTATES)
 
 
-def _prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:
-    # The driver must not begin transactions by itself; `_begin_sqlite` does.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in sqlite_pragmas():
-        cursor.execute(pragma)
-    cursor.close()
+def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Have the pool replace a connection that the other side has closed, and all that are as old.
 
-
-def sqlite_pragmas() -> list[str]:
-    """How every SQLite connection is set up. `synchronous = FULL` makes an acknowledged write survive power loss."""
-    return [
-        "PRAGMA journal_mode = WAL",
-        "PRAGMA synchronous = FULL",
-        "PRAGMA foreign_keys = ON",
-        f"PRAGMA busy_timeout = {SQLITE_BUSY_SECONDS * 1000}",
-        "PRAGMA temp_store = MEMORY",
-    ]
+    The driver knows without asking. The pool's own `pool_pre_ping` asks, with three round trips for each session.
+    """
+    if connection.driver_connection.is_closed():
+        raise InvalidatePoolError("the server has closed the connection")
 
 
 def _begin_sqlite(connection: Any) -> None:

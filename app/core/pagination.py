@@ -27,7 +27,7 @@ class PageRequest(NamedTuple):
     cursor: str | None
 
 
-def page_request(
+async def page_request(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items on a page.")] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(max_length=2000, description="`nextCursor` of the page before.")] = None,
 ) -> PageRequest:

@@ -56,7 +56,7 @@ def tagged(response: Response, view: View) -> View:
     return view
 
 
-def _if_match(
+async def _if_match(
     if_match: Annotated[
         str | None,
         Header(alias="If-Match", description="ETag of the revision to change.", examples=['"dc0c0c07398f-1"']),

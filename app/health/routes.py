@@ -18,7 +18,7 @@ from app.health.schemas import HealthPolicyUpdate, HealthPolicyView
 router = APIRouter(prefix="/api/v1/vaults/{vault}/health-policy", tags=["alerts"])
 
 
-def _window(request: Request) -> float:
+async def _window(request: Request) -> float:
     return settings_of(request).alert_window_seconds
 
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import asyncpg
 
 from app.connection.rules import bucket_of
-from app.core.db import SQLITE_BUSY_SECONDS, Database, sqlite_pragmas, unavailable
+from app.core import sqlite
+from app.core.db import Database, unavailable
 from app.heartbeats import statements
 from app.heartbeats.beats import NUMBERS, Beat
 
@@ -171,8 +172,8 @@ class SqliteWriter:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             path = self._database.url.database or ""
-            self._connection = sqlite3.connect(path, timeout=SQLITE_BUSY_SECONDS, isolation_level=None)
-            for pragma in sqlite_pragmas():
+            self._connection = sqlite3.connect(path, timeout=sqlite.BUSY_SECONDS, isolation_level=None)
+            for pragma in sqlite.pragmas():
                 self._connection.execute(pragma)
         return self._connection
 

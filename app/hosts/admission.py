@@ -7,12 +7,12 @@ from fastapi import Depends, Request
 from app.hosts.service import Gate
 
 
-def _gate(request: Request) -> Gate:
+async def _gate(request: Request) -> Gate:
     state = request.app.state
     return Gate(state.database, state.hasher, state.failures, state.clock, state.settings)
 
 
-def _client_address(request: Request) -> str:
+async def _client_address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 

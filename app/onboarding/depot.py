@@ -30,7 +30,7 @@ class Depot:
             return self._kept[version]
 
 
-def _depot(request: Request) -> Depot:
+async def _depot(request: Request) -> Depot:
     depot: Depot = request.app.state.depot
     return depot
 

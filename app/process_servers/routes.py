@@ -55,7 +55,7 @@ OrderBy = Annotated[str, Query(alias="orderBy", description="`name` or `createdA
 StatusFilter = Annotated[VersionStatus | None, Query(alias="versionStatus")]
 
 
-def _filters(
+async def _filters(
     connection_state: Annotated[ConnectionState | None, Query(alias="connectionState")] = None,
     health: Annotated[Health | None, Query()] = None,
     kind: Annotated[ServerKind | None, Query()] = None,

@@ -34,7 +34,7 @@ router = APIRouter(prefix="/api/v1/vaults/{vault}/configuration-servers/{cs}/sou
 vault_router = APIRouter(prefix="/api/v1/vaults/{vault}/source-machines", tags=["source machines"])
 
 
-def _wanted(
+async def _wanted(
     order_by: Annotated[
         str, Query(alias="orderBy", description="`name`, `createdAt` or `churn`; `-` in front reverses.")
     ] = "name",

@@ -18,7 +18,7 @@ class HistoryRequest(NamedTuple):
     step_seconds: int | None
 
 
-def _history_request(
+async def _history_request(
     start: Annotated[
         Moment | None,
         Query(alias="from", description="Begin of the range; 24 hours before `to` by default, at most 7 days."),

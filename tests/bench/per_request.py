@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from app.core.db import sqlite_pragmas
+from app.core import sqlite
 from app.models import Host
 from app.vocabulary import ConnectionState
 from tests.bench.beats import PATH
@@ -54,7 +54,7 @@ def make_engine(url: str) -> AsyncEngine:
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in sqlite_pragmas():
+        for pragma in sqlite.pragmas():
             cursor.execute(pragma)
         cursor.close()
 

@@ -290,8 +290,7 @@ async def test_a_fault_of_ours_is_500_and_the_next_heartbeat_is_fine(
 async def test_a_locked_sqlite_file_is_503_until_it_is_free(
     database_url: str, clock: ManualClock, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.core.db.SQLITE_BUSY_SECONDS", 0.05)
-    monkeypatch.setattr("app.heartbeats.writers.SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("app.core.sqlite.BUSY_SECONDS", 0.05)
     async with new_site(database_url, clock, tmp_path) as site:
         agents = await fleet(site, 2)
         with closing(sqlite3.connect(make_url(database_url).database or "", isolation_level=None)) as other:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import OperationalError
 
+from app.core import sqlite
 from app.core.clock import ManualClock, SystemClock
 from app.core.db import Database, UtcDateTime, add_unique, after_commit, before_commit
 from app.core.errors import Conflict, DatabaseUnavailable
@@ -133,7 +135,7 @@ async def test_reading_goes_on_while_somebody_writes(database: Database) -> None
 
 @SQLITE
 async def test_a_locked_file_is_unavailable(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.core.db.SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("app.core.sqlite.BUSY_SECONDS", 0.05)
     database = Database(database_url)
     with closing(sqlite3.connect(database.url.database or "", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -160,6 +162,56 @@ async def test_a_connection_that_is_cut_off_is_unavailable_and_then_replaced(
     async with database.write() as session:
         session.add(vault("one"))
     assert await count(database, Vault) == 1
+
+
+@POSTGRESQL
+async def test_connections_that_were_closed_while_idle_are_replaced_unasked(
+    database: Database, postgres: PostgresServer
+) -> None:
+    async with database.read() as first, database.read() as second:
+        pids = {
+            int((await session.execute(text("SELECT pg_backend_pid()"))).scalar_one()) for session in (first, second)
+        }
+        raw = [await (await session.connection()).get_raw_connection() for session in (first, second)]
+        drivers = [connection.driver_connection for connection in raw]
+    assert len(pids) == 2
+    for pid in pids:
+        await postgres.execute(f"SELECT pg_terminate_backend({pid})")
+    while not all(driver is not None and driver.is_closed() for driver in drivers):
+        await asyncio.sleep(0)
+    for _ in pids:
+        async with database.read() as session:
+            assert (await session.execute(text("SELECT pg_backend_pid()"))).scalar_one() not in pids
+
+
+@SQLITE
+async def test_a_statement_is_one_visit_to_the_connections_thread(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits: list[Any] = []
+    visit = sqlite.Connection._execute
+
+    async def counted(connection: sqlite.Connection, *arguments: Any) -> Any:
+        visits.append(arguments)
+        return await visit(connection, *arguments)  # type: ignore[no-untyped-call]
+
+    async with database.write() as session:
+        await session.connection()
+        monkeypatch.setattr(sqlite.Connection, "_execute", counted)
+        session.add_all([vault("one"), vault("two"), vault("three")])
+        await session.flush()
+        assert len(visits) == 1, "three rows are one statement"
+        renamed = await session.execute(
+            update(Vault).where(Vault.name != "one").values(location="y").returning(Vault.name)
+        )
+        assert set(renamed.scalars()) == {"two", "three"}
+        assert len(visits) == 2
+        changed = await session.execute(update(Vault).values(location="z"))
+        assert (changed.rowcount, len(visits)) == (3, 3)  # type: ignore[attr-defined]
+        assert len((await session.execute(select(Vault))).scalars().all()) == 3
+        assert len(visits) == 4
+        with pytest.raises(OperationalError, match="no such table"):
+            await session.execute(text("SELECT * FROM nowhere"))
 
 
 @POSTGRESQL

@@ -1,16 +1,19 @@
 """The OpenAPI document: complete enough to build a client from, and true (see tests/support/contract.py)."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.core.errors import catalogue
 from app.core.problems import MEDIA_TYPE
 from app.core.settings import Settings
-from app.main import create_app
+from app.main import SHARED, create_app
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +160,21 @@ def test_lists_take_pages_and_creations_an_idempotency_key(document: dict[str, A
         if method == "post" and {"201", "202"} & set(operation["responses"]):
             assert "Idempotency-Key" in names, path
             assert "409" in operation["responses"], path
+
+
+def _called(dependant: Dependant) -> Iterator[Any]:
+    yield dependant.call
+    for inner in dependant.dependencies:
+        yield from _called(inner)
+
+
+def test_no_operation_needs_a_thread() -> None:
+    seen = 0
+    for context in iter_route_contexts(SHARED.routes):
+        assert isinstance(context.route, APIRoute)
+        for call in _called(context.route.dependant):
+            asked = call if inspect.isroutine(call) else type(call).__call__
+            is_async = inspect.iscoroutinefunction(asked) or inspect.isasyncgenfunction(asked)
+            assert is_async, f"{context.path}: the framework runs {call} in a thread, which costs more than it does"
+            seen += 1
+    assert seen > 200
