@@ -4,8 +4,11 @@ PostgreSQL is started once per test process; each test gets a database of its ow
 """
 
 import gc
+import importlib.util
+import logging
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -64,7 +67,22 @@ def _quick_hashes() -> Iterator[None]:
 def _plain_tracebacks() -> None:
     """Not structlog's default, which writes pages of local variables for one fault."""
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, renderer],
+        # A line for each of some hundred thousand requests, most of them of tests that pass.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_search_for_trio() -> Iterator[None]:
+    """httpx's transport for applications looks for a package that isn't there, through all of the path, per request."""
+    absent = "sniffio" not in sys.modules and importlib.util.find_spec("sniffio") is None
+    if absent:
+        sys.modules["sniffio"] = None  # type: ignore[assignment]
+    yield
+    if absent:
+        del sys.modules["sniffio"]
 
 
 @pytest.fixture(scope="session")

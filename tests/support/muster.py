@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from app.connection.rules import MISSED_TICKS
 from app.core.clock import Clock, ManualClock
 from app.core.db import Database
 from app.core.settings import Settings
 from app.main import Muster, create_app
-from app.models import ConfigurationServer, MonitorWatermark, ProcessServer, SourceMachine
+from app.models import Brake, ConfigurationServer, Host, MonitorWatermark, ProcessServer, SourceMachine
 from app.tokens.service import create_first
+from app.vocabulary import ConnectionState
 from tests.support.contract import DocumentedTransport
 
 ADMIN_TOKEN = "an-admin-token-for-tests-only"
@@ -48,19 +49,41 @@ class Site:
     async def pass_time(self, seconds: float, step: float | None = None) -> None:
         """Let time pass with the monitor at work; its last look is at the end.
 
-        With `step` there are looks that many seconds apart and no others, far apart ones with outages between them.
-        Without, one of a minute's looks is made, and the others count as having found nothing.
+        Looks are a minute apart, or `step` seconds; with more than the monitor's own pause between them that many
+        outages are meant. Of unbroken looks those are left out that can't find anything: more than a minute before
+        the first deadline there is.
         """
         unbroken = MISSED_TICKS * self.app.state.settings.effective_tick_seconds
+        may_skip = step is None or step <= unbroken
         left = seconds
         while left > 0:
             before = self.clock.now()
             stride = min(step or LOOK_SECONDS, left)
-            if step is None and stride > unbroken and not await self._found_nothing(before, stride, unbroken):
-                stride = unbroken / MISSED_TICKS
+            if may_skip:
+                stride = min(left, max(stride, await self._nothing_due_for() - LOOK_SECONDS))
+            if may_skip and stride > unbroken and not await self._found_nothing(before, stride, unbroken):
+                stride = min(step or unbroken / MISSED_TICKS, left)
             self.manual_clock.advance(stride)
             left -= stride
             await self.tick()
+
+    async def _nothing_due_for(self) -> float:
+        """Seconds to the first moment at which a server is overdue or an alert is due; 0 while a brake is at work."""
+        database: Database = self.app.state.database
+        oldest = select(func.min(Host.last_heartbeat_at)).where(Host.connection_state == ConnectionState.CONNECTED)
+        alert = select(func.min(Host.alert_due_at))
+        at_work = select(func.count()).select_from(Brake).where(Brake.ended_at.is_(None))
+        async with database.read() as session:
+            row = (
+                await session.execute(
+                    select(oldest.scalar_subquery(), alert.scalar_subquery(), at_work.scalar_subquery())
+                )
+            ).one()
+        if row[2]:
+            return 0
+        timeout = timedelta(seconds=self.app.state.settings.heartbeat_timeout_seconds)
+        deadlines = [moment for moment in (row[0] and row[0] + timeout, row[1]) if moment is not None]
+        return min(((moment - self.clock.now()).total_seconds() for moment in deadlines), default=float("inf"))
 
     async def _found_nothing(self, before: datetime, stride: float, unbroken: float) -> bool:
         """Leave what looks without a find leave, until shortly before `stride` is over. False during an outage."""
