@@ -3,6 +3,7 @@
 PostgreSQL is started once per test process; each test gets a database of its own from a migrated template.
 """
 
+import asyncio
 import gc
 import importlib.util
 import logging
@@ -10,7 +11,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,18 @@ from tests.support.muster import Site, new_site
 from tests.support.postgres import PostgresServer
 from tests.support.statements import share_compiled
 
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
+
 TEMPLATE = "muster_template"
 BOTH = ("sqlite", "postgresql")
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that `muster serve` runs on."""
+    return {"loop": new_event_loop}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,6 @@
 """The database: engines, sessions and the only commits.
 
-One request, one task's tick and one batch of heartbeats are one transaction each. Reads and writes have
+What one request or one task's tick changes and one batch of heartbeats are one transaction each. Reads and writes have
 separate sessions, so that on SQLite every write starts with BEGIN IMMEDIATE (a transaction that reads first
 and writes later could lose its update) while reads never wait for the writer.
 

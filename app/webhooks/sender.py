@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import ssl
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
@@ -160,6 +161,7 @@ def _retry_after(headers: Headers, now: datetime) -> timedelta | None:
     return None
 
 
+@functools.cache
 def _trusting_the_system() -> ssl.SSLContext:
     """Trusts what the system trusts, its operator's own CAs too, and the public CAs where a system has none."""
     context = ssl.create_default_context()

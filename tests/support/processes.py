@@ -20,6 +20,8 @@ guard = Guard()
 # Below the range from which systems take the local ports of outgoing connections (Linux from 32768, macOS and
 # Windows from 49152), so that a server which is down for a moment does not lose its port to a client.
 _PORTS = range(20_000, 32_000)
+LOOK_SECONDS = 0.03
+"""Between looks whether a process is ready: looking takes a processor away from it."""
 
 
 class ProcessFailedError(RuntimeError):
@@ -132,7 +134,7 @@ class ChildProcess:
                 raise ProcessFailedError(f"{what} ended with {self.returncode}:\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise ProcessFailedError(f"{what} was not ready after {timeout:g} s:\n{self.log_tail()}")
-            time.sleep(0.01)
+            time.sleep(LOOK_SECONDS)
 
     def stop(self, timeout: float = 10.0, signal_number: int = signal.SIGTERM) -> int | None:
         """Ask the process to end; kill it and what it started when it still runs after `timeout` seconds."""
