@@ -6,7 +6,6 @@ PostgreSQL is started once per test process; each test gets a database of its ow
 import asyncio
 import gc
 import importlib.util
-import logging
 import os
 import shutil
 import sys
@@ -24,6 +23,7 @@ from app.core.db import Database
 from app.core.migrations import upgrade_blocking
 from tests.support.hashing import PRODUCTION_COST, TEST_COST
 from tests.support.muster import Site, new_site
+from tests.support.places import MEMORY, has_room_in_memory
 from tests.support.postgres import PostgresServer
 from tests.support.statements import share_compiled
 
@@ -34,6 +34,12 @@ else:
 
 TEMPLATE = "muster_template"
 BOTH = ("sqlite", "postgresql")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' files in memory where there is room: none of them need outlive the machine."""
+    if config.option.basetemp is None and has_room_in_memory():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -78,11 +84,7 @@ def _quick_hashes() -> Iterator[None]:
 def _plain_tracebacks() -> None:
     """Not structlog's default, which writes pages of local variables for one fault."""
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, renderer],
-        # A line for each of some hundred thousand requests, most of them of tests that pass.
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-    )
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """Sites of many servers, put straight into the database: each passphrase that is checked costs a tenth of a second."""
 
+import asyncio
 from typing import Any
 
 from sqlalchemy import select
@@ -68,10 +69,11 @@ class Fleet:
         return [name, *names]
 
     async def beat(self, *names: str) -> None:
-        """One heartbeat of each of these servers."""
+        """One heartbeat of each of these servers, all at once."""
         for name in names:
             self._sequences[name] = self._sequences.get(name, 0) + 1
-            answer = await self.site.beat(self.credentials[name], self._sequences[name], observedGeneration=1)
+        beats = (self.site.beat(self.credentials[name], self._sequences[name], observedGeneration=1) for name in names)
+        for answer in await asyncio.gather(*beats):
             assert answer.status_code == 200, answer.text
 
     async def live(self, seconds: float, *alive: str, interval: float = 300, step: float = 10) -> None:

@@ -43,7 +43,7 @@ def temporary_base(on_disk: bool) -> Path:
     usual = list(dict.fromkeys([Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]))
     if on_disk:
         bases = sorted(usual, key=is_in_memory)
-    elif _has_room_in_memory():
+    elif has_room_in_memory():
         bases = [MEMORY, *usual]
     else:
         bases = usual
@@ -87,7 +87,8 @@ def run_as(identity: Identity | None, *arguments: str) -> str | None:
     return None if answer.returncode == 0 else answer.stderr.strip() or f"ended with {answer.returncode}"
 
 
-def _has_room_in_memory() -> bool:
+def has_room_in_memory() -> bool:
+    """Whether the machine keeps a folder in memory and has a gigabyte for it."""
     if not MEMORY.is_dir() or not is_in_memory(MEMORY):
         return False
     available = min(shutil.disk_usage(MEMORY).free, int(psutil.virtual_memory().available))
