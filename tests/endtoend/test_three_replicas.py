@@ -23,7 +23,7 @@ from tests.support.muster import VERSION, machine, registration
 from tests.support.postgres import PostgresServer
 from tests.support.server import ADMIN_TOKEN, MusterServer
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "15"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "10"))
 SITES, MACHINES = 3, round(20 + SECONDS / 2)
 TIMEOUT, INTERVAL = 6, 0.6
 SETTINGS = {
