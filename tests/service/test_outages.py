@@ -14,7 +14,7 @@ from app.core.clock import ManualClock
 from tests.support.muster import Site, new_site
 
 Start = Callable[[], AbstractAsyncContextManager[Site]]
-INTERVAL, TICK, TIMEOUT = 30, 5, 900
+INTERVAL, TICK, TIMEOUT, NEAR = 30, 5, 900, 120
 
 
 @pytest.fixture
@@ -37,9 +37,19 @@ class Agents:
             assert answer.status_code == 200
 
     async def live(self, site: Site, seconds: int) -> None:
-        """Let time pass with the monitor and the agents at work; the first heartbeats come after an interval."""
-        for passed in range(TICK, seconds + 1, TICK):
+        """Let time pass with the monitor and the agents at work; the first heartbeats come after an interval.
+
+        In the first and the last minutes each look is made; in between one stands for those of an interval.
+        """
+        passed = 0
+        while passed < seconds:
+            if passed % INTERVAL == 0 and NEAR <= passed <= seconds - NEAR - INTERVAL:
+                await site.pass_time(INTERVAL)
+                passed += INTERVAL
+                await self.beat(site)
+                continue
             site.manual_clock.advance(TICK)
+            passed += TICK
             if passed % INTERVAL == 0:
                 await self.beat(site)
             await site.tick()
