@@ -63,7 +63,7 @@ class Agent:
         )
         assert answer.status_code == 200, answer.text
 
-    async def hold(self, seconds: float, *, every: float = 30.0, ticks: bool = True, **load: Any) -> None:
+    async def hold(self, seconds: float, *, every: float = 60.0, ticks: bool = True, **load: Any) -> None:
         """A heartbeat now and then one `every` so many seconds, until `seconds` have passed; the monitor looks after
         each step, half a minute apart where steps are shorter, unless told not to. The last step sends no heartbeat:
         the next one is the test's to send."""
