@@ -1,6 +1,6 @@
 """What every test of the service stands on: both databases, a manual clock, the real application.
 
-PostgreSQL is started once per test process; each test gets a database of its own from a migrated template.
+PostgreSQL is started once per test process; each test has a database to itself, as the migrations leave it.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import importlib.util
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from app.core.clock import ManualClock
 from app.core.db import Database
 from app.core.migrations import upgrade_blocking
 from tests.support.hashing import PRODUCTION_COST, TEST_COST
+from tests.support.lending import KeptDatabase, lend_connections
 from tests.support.muster import Site, new_site
 from tests.support.places import MEMORY, has_room_in_memory
 from tests.support.postgres import PostgresServer
@@ -60,8 +60,19 @@ def _plain_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_statements() -> None:
-    """Each test's engine would compile every statement anew."""
+    """Each test's engine would compile every statement anew, and on PostgreSQL connect and prepare it anew."""
     share_compiled()
+    lend_connections()
+
+
+@pytest.fixture(autouse=True)
+async def _no_task_left() -> AsyncIterator[None]:
+    """All tests run on one loop; what one of them has left running must not run into the next."""
+    yield
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -120,6 +131,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def _kept_database() -> list[KeptDatabase]:
+    """The database that tests on PostgreSQL use one after another; it goes with the server."""
+    return []
+
+
 @pytest.fixture(params=BOTH)
 def database_kind(request: pytest.FixtureRequest) -> str:
     """The name of the database that a test runs on; tests of the service run on each."""
@@ -145,9 +162,12 @@ async def database_url(template: Path | str, request: pytest.FixtureRequest, tmp
         yield f"sqlite+aiosqlite:///{copy}"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    yield await server.create_database_async(name, template)
-    await server.drop_database_async(name)
+    kept: list[KeptDatabase] = request.getfixturevalue("_kept_database")
+    if not kept:
+        kept.append(await KeptDatabase.create(server, template))
+    yield kept[0].url
+    if not await kept[0].give_back():
+        kept.clear()
 
 
 @pytest.fixture

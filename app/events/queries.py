@@ -169,7 +169,10 @@ async def delete_older(session: AsyncSession, moment: datetime, batch: int) -> i
     """Delete up to `batch` events from before `moment` and remember the oldest number kept. Returns how many."""
     doomed = (
         await session.execute(
-            select(Event.vault_id, Event.sequence).where(Event.time < moment).order_by(Event.time).limit(batch)
+            select(Event.vault_id, Event.sequence)
+            .where(Event.time < moment)
+            .order_by(Event.time, Event.sequence)
+            .limit(batch)
         )
     ).all()
     newest: dict[uuid.UUID, int] = {}

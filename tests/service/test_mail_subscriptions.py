@@ -102,19 +102,36 @@ async def test_a_mail_subscription_as_a_resource(mailing: Site) -> None:
     assert "example" not in str(events), "addresses of people are not for the record"
 
 
-@pytest.mark.parametrize(
-    "recipient",
-    [
-        "", "ops", "@example.com", "ops@", "ops@@example.com", "Ops <ops@example.com>", "a@x.example, b@x.example",
-        "ops@example.com\nBcc: all@example.com", "ops@example.com\r\nSubject: x", "ops @example.com", '"a b"@x.example',
-        "a..b@x.example", ".a@x.example", "a@-x.example", "a@x..example", "öps@example.com", "ops@exämple.com",
-        f"{'a' * 65}@x.example", f"a@{'x' * 64}.example", f"a@{'x.' * 130}example",
-    ],
-)  # fmt: skip
-async def test_what_is_no_plain_address_is_refused(mailing: Site, recipient: str) -> None:
-    reply = await mailing.client.post(MAILS, json={"recipients": ["good@example.com", recipient]})
-    assert pointers(reply) == ["#/recipients/1"]
-    assert await mailing.walk(MAILS) == []
+NO_PLAIN_ADDRESSES: list[str] = [
+    "",
+    "ops",
+    "@example.com",
+    "ops@",
+    "ops@@example.com",
+    "Ops <ops@example.com>",
+    "a@x.example, b@x.example",
+    "ops@example.com\nBcc: all@example.com",
+    "ops@example.com\r\nSubject: x",
+    "ops @example.com",
+    '"a b"@x.example',
+    "a..b@x.example",
+    ".a@x.example",
+    "a@-x.example",
+    "a@x..example",
+    "öps@example.com",
+    "ops@exämple.com",
+    f"{'a' * 65}@x.example",
+    f"a@{'x' * 64}.example",
+    f"a@{'x.' * 130}example",
+]
+
+
+async def test_what_is_no_plain_address_is_refused(mailing: Site, subtests: pytest.Subtests) -> None:
+    for recipient in NO_PLAIN_ADDRESSES:
+        with subtests.test(recipient=recipient):
+            reply = await mailing.client.post(MAILS, json={"recipients": ["good@example.com", recipient]})
+            assert pointers(reply) == ["#/recipients/1"]
+            assert await mailing.walk(MAILS) == []
 
 
 async def test_wrong_subscriptions_are_refused(mailing: Site) -> None:

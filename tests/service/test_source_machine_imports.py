@@ -202,22 +202,21 @@ async def test_every_bad_row_is_named_with_all_that_is_wrong_and_nothing_is_impo
     assert not await site.events(type="source-machine.")
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("name,churnInBytesPerDay,colour\nsql-1,1,red\n", {1: ["malformed-header"] * 2}),
-        ("name,processServer,churnInBytesPerDay,Name\n", {1: ["malformed-header"]}),
-        ("name,processServer,churnInBytesPerDay\na,ps-1\nb,ps-1,x\nc,,1\n", {}),
-        ('name,processServer,churnInBytesPerDay\n"a,ps-1,1\nb,ps-1,1\n', {2: ["malformed-row"]}),
-    ],
-)
-async def test_what_is_wrong_with_csv_is_told(
-    site: Site, servers: Servers, text: str, expected: dict[int, list[str]]
-) -> None:
-    document = problem(await post(site, text.encode(), CSV), 422, "import-invalid")
-    assert codes(document) == (
-        expected or {2: ["malformed-row"], 3: ["validation-failed"], 4: ["process-server-missing"]}
-    )
+WRONG_CSV: list[tuple[str, dict[int, list[str]]]] = [
+    ("name,churnInBytesPerDay,colour\nsql-1,1,red\n", {1: ["malformed-header"] * 2}),
+    ("name,processServer,churnInBytesPerDay,Name\n", {1: ["malformed-header"]}),
+    ("name,processServer,churnInBytesPerDay\na,ps-1\nb,ps-1,x\nc,,1\n", {}),
+    ('name,processServer,churnInBytesPerDay\n"a,ps-1,1\nb,ps-1,1\n', {2: ["malformed-row"]}),
+]
+
+
+async def test_what_is_wrong_with_csv_is_told(site: Site, servers: Servers, subtests: pytest.Subtests) -> None:
+    for text, expected in WRONG_CSV:
+        with subtests.test(text=text, expected=expected):
+            document = problem(await post(site, text.encode(), CSV), 422, "import-invalid")
+            assert codes(document) == (
+                expected or {2: ["malformed-row"], 3: ["validation-failed"], 4: ["process-server-missing"]}
+            )
 
 
 async def test_text_that_is_not_utf_8_is_told_with_its_line(site: Site, servers: Servers) -> None:
@@ -244,12 +243,20 @@ async def test_at_most_a_thousand_bad_rows_are_listed_and_all_are_counted(site: 
     assert len(document["rows"]) == 1_000
 
 
-@pytest.mark.parametrize(
-    "content_type", ["application/json", "text/plain", "", "text/csv; charset=iso-8859-1", "application/x-ndjsonx"]
-)
-async def test_other_media_types_are_not_taken(site: Site, servers: Servers, content_type: str) -> None:
-    answer = await post(site, lines([row("sql-1")]), {"Content-Type": content_type})
-    problem(answer, 415, "file-type-unsupported")
+OTHER_MEDIA_TYPES: list[str] = [
+    "application/json",
+    "text/plain",
+    "",
+    "text/csv; charset=iso-8859-1",
+    "application/x-ndjsonx",
+]
+
+
+async def test_other_media_types_are_not_taken(site: Site, servers: Servers, subtests: pytest.Subtests) -> None:
+    for content_type in OTHER_MEDIA_TYPES:
+        with subtests.test(content_type=content_type):
+            answer = await post(site, lines([row("sql-1")]), {"Content-Type": content_type})
+            problem(answer, 415, "file-type-unsupported")
 
 
 async def test_files_have_a_limit_of_their_own(site: Site, servers: Servers) -> None:

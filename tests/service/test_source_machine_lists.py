@@ -126,11 +126,11 @@ async def test_filters_find_what_they_should(site: Site, servers: Servers, order
     everything = ids(await site.walk(ACROSS, orderBy=order))
     for query, matches in cases:
         wanted = {str(row["id"]) for row in rows if matches(row)}
-        found = ids(await site.walk(ACROSS, orderBy=order, limit=3, **query))
+        found = ids(await site.walk(ACROSS, orderBy=order, limit=11, **query))
         assert set(found) == wanted, query
         assert found == [entry for entry in everything if entry in wanted], query
         if "configurationServer" not in query and "processServer" not in query:
-            nested = ids(await site.walk(MACHINES, orderBy=order, limit=3, **query))
+            nested = ids(await site.walk(MACHINES, orderBy=order, limit=11, **query))
             assert nested == [entry for entry in found if entry in set(ids(here))], query
 
 

@@ -208,33 +208,38 @@ async def test_one_name_may_be_used_by_two_sites(site: Site, servers: Servers) -
     assert accepted(second, 201)["id"] != first["id"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "pointer"),
-    [
-        ({"processServer": None}, "#/processServer"),
-        ({"processServer": ""}, "#/processServer"),
-        ({"churnInBytesPerDay": None}, "#/churnInBytesPerDay"),
-        ({"churnInBytesPerDay": -1}, "#/churnInBytesPerDay"),
-        ({"churnInBytesPerDay": 1.5}, "#/churnInBytesPerDay"),
-        ({"churnInBytesPerDay": "10"}, "#/churnInBytesPerDay"),
-        ({"disks": [{"sizeInBytes": 0}]}, "#/disks/0/sizeInBytes"),
-        ({"disks": [{"sizeInBytes": 1, "name": "c"}]}, "#/disks/0/name"),
-        ({"disks": [{"sizeInBytes": 1}] * 65}, "#/disks"),
-        ({"osType": "BeOS"}, "#/osType"),
-        ({"agentVersion": "9.62"}, "#/agentVersion"),
-        ({"lastRebootAgentVersion": "new"}, "#/lastRebootAgentVersion"),
-        ({"allowOverCapacity": "yes"}, "#/allowOverCapacity"),
-        ({"colour": "red"}, "#/colour"),
-        ({"friendlyName": "a\x00b"}, "#/friendlyName"),
-    ],
-)
-async def test_wrong_machines_are_refused(site: Site, servers: Servers, changes: dict[str, Any], pointer: str) -> None:
-    assert pointers(await put(site, **changes)) == [pointer]
+WRONG_MACHINES: list[tuple[dict[str, Any], str]] = [
+    ({"processServer": None}, "#/processServer"),
+    ({"processServer": ""}, "#/processServer"),
+    ({"churnInBytesPerDay": None}, "#/churnInBytesPerDay"),
+    ({"churnInBytesPerDay": -1}, "#/churnInBytesPerDay"),
+    ({"churnInBytesPerDay": 1.5}, "#/churnInBytesPerDay"),
+    ({"churnInBytesPerDay": "10"}, "#/churnInBytesPerDay"),
+    ({"disks": [{"sizeInBytes": 0}]}, "#/disks/0/sizeInBytes"),
+    ({"disks": [{"sizeInBytes": 1, "name": "c"}]}, "#/disks/0/name"),
+    ({"disks": [{"sizeInBytes": 1}] * 65}, "#/disks"),
+    ({"osType": "BeOS"}, "#/osType"),
+    ({"agentVersion": "9.62"}, "#/agentVersion"),
+    ({"lastRebootAgentVersion": "new"}, "#/lastRebootAgentVersion"),
+    ({"allowOverCapacity": "yes"}, "#/allowOverCapacity"),
+    ({"colour": "red"}, "#/colour"),
+    ({"friendlyName": "a\x00b"}, "#/friendlyName"),
+]
 
 
-@pytest.mark.parametrize("name", ["sql_1", "a" * 64, "0192f0c1-7b1e-7cc3-98c4-dc0c0c07398f", "%C3%BC"])
-async def test_wrong_names_are_refused(site: Site, servers: Servers, name: str) -> None:
-    assert pointers(await put(site, name)) == ["#/path/machine"]
+async def test_wrong_machines_are_refused(site: Site, servers: Servers, subtests: pytest.Subtests) -> None:
+    for changes, pointer in WRONG_MACHINES:
+        with subtests.test(changes=changes, pointer=pointer):
+            assert pointers(await put(site, **changes)) == [pointer]
+
+
+WRONG_NAMES: list[str] = ["sql_1", "a" * 64, "0192f0c1-7b1e-7cc3-98c4-dc0c0c07398f", "%C3%BC"]
+
+
+async def test_wrong_names_are_refused(site: Site, servers: Servers, subtests: pytest.Subtests) -> None:
+    for name in WRONG_NAMES:
+        with subtests.test(name=name):
+            assert pointers(await put(site, name)) == ["#/path/machine"]
 
 
 async def test_machines_are_listed(site: Site, servers: Servers) -> None:
