@@ -54,7 +54,10 @@ def _plain_environment() -> Iterator[None]:
     for name in kept:
         if name != "MUSTER_TEST_PG_BIN":
             del os.environ[name]
+    # The suite's PostgreSQL has no TLS; without this, each connection makes ready for it first.
+    os.environ["PGSSLMODE"] = "disable"
     yield
+    del os.environ["PGSSLMODE"]
     os.environ.update(kept)
 
 

@@ -24,7 +24,8 @@ from tests.support.streams import SocketFollower, request_of
 STREAMS = 1_000
 WRITES = 10
 STREAM = "/api/v1/vaults/contoso/events/stream"
-MORE_THAN_BUFFERS_HOLD = 20_000
+MORE_THAN_BUFFERS_HOLD = 2_000
+EVENT_BYTES = 6_000
 MOST_BYTES_FOR_A_STREAM = 150_000
 READ_OF_THE_RECORD = re.compile(r"SELECT event_counters\.last_sequence, event_counters\.oldest_kept, anon_1")
 
@@ -120,7 +121,7 @@ async def test_sigterm_ends_open_streams_at_once(server: MusterServer) -> None:
 async def test_sigterm_ends_a_process_whose_client_takes_nothing(server: MusterServer) -> None:
     await make_vault(server)
     database = Database(f"sqlite+aiosqlite:///{server.folder / 'data' / 'muster.db'}")
-    await record_events(database, SystemClock(), MORE_THAN_BUFFERS_HOLD)
+    await record_events(database, SystemClock(), MORE_THAN_BUFFERS_HOLD, padding=EVENT_BYTES)
     await database.close()
     with socket.socket() as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)

@@ -26,6 +26,10 @@ SELECT (SELECT (count(*), max(xmin::text::bigint))::text FROM pg_attribute)
     || (SELECT (count(*), max(xmin::text::bigint))::text FROM pg_constraint)
     || (SELECT (count(*), max(xmin::text::bigint))::text FROM pg_index)
 """
+_CONNECTED = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 
 
 class LentConnection(asyncpg.Connection):  # type: ignore[misc]
@@ -173,7 +177,7 @@ class KeptDatabase:
     async def give_back(self) -> bool:
         """Make it as it was. False, and the database is gone, when that can't be had."""
         self._uses += 1
-        if self._lender.out == 0 and self._uses < USES and await self._connection.fetchval(_SCHEMA) == self._schema:
+        if self._uses < USES and await self._is_left_alone():
             await self._connection.execute(self._emptying)
             for table, rows in self._rows.items():
                 if await self._state(table) != rows.state:
@@ -184,6 +188,13 @@ class KeptDatabase:
             return True
         await self.drop()
         return False
+
+    async def _is_left_alone(self) -> bool:
+        """Say whether only parked connections are there, and the tables are what they were."""
+        parked = sum(len(connections) for connections in self._lender.parked.values())
+        if self._lender.out != 0 or await self._connection.fetchval(_CONNECTED) > parked:
+            return False
+        return bool(await self._connection.fetchval(_SCHEMA) == self._schema)
 
     async def drop(self) -> None:
         """Remove it, cutting off whoever is connected."""

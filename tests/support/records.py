@@ -36,8 +36,9 @@ async def record_events(
     *,
     vault: str = "contoso",
     variety: Sequence[tuple[EventType, Severity, str]] = VARIETY,
+    padding: int = 0,
 ) -> None:
-    """Write `count` events in one transaction."""
+    """Write `count` events in one transaction, each longer by `padding` bytes."""
     async with database.write() as session:
         vault_id = (await session.execute(select(Vault.id).where(Vault.name == vault))).scalar_one()
         for number in range(count):
@@ -51,7 +52,7 @@ async def record_events(
                 actor="test",
                 message=f"event {number} of {count}; a line separator \u2028 and a new line \n are no end",
                 severity=severity,
-                data={"number": number},
+                data={"number": number, **({"padding": "x" * padding} if padding else {})},
             )
 
 
