@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from app.core.wire import rfc3339
+from tests.support.contract import document_of
 from tests.support.muster import ADMIN_TOKEN, Site, pointers, problem
 
 TOKENS = "/api/v1/tokens"
@@ -138,7 +139,7 @@ def _example(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, A
 
 
 async def test_each_operation_has_its_least_role(site: Site) -> None:
-    document = site.app.api.openapi()
+    document = document_of(site.app.api)
     declared = {entry["operationId"] for operations in document["paths"].values() for entry in operations.values()}
     assert declared == set(LEAST) | AGENTS
     clients = {NONE: site.with_token(None), **{role: await site.caller(role) for role in ROLES[1:]}}
@@ -155,7 +156,7 @@ async def test_each_operation_has_its_least_role(site: Site) -> None:
 
 
 async def test_operators_tokens_are_no_identity_for_agents(site: Site) -> None:
-    document = site.app.api.openapi()
+    document = document_of(site.app.api)
     for operation_id in AGENTS:
         answer = await _call(site.client, document, operation_id)
         assert answer.status_code == 401, f"{operation_id}: {answer.text}"

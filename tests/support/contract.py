@@ -43,12 +43,19 @@ def operations(document: dict[str, Any]) -> list[Operation]:
     return found
 
 
+_documents: list[dict[str, Any]] = []
+
+
+def document_of(api: FastAPI) -> dict[str, Any]:
+    """The API's document, made once for all applications of a test process: it takes seconds."""
+    if not _documents:
+        _documents.append(api.openapi())
+    return _documents[0]
+
+
 @functools.cache
 def _operations() -> list[Operation]:
     return operations(_documents[0])
-
-
-_documents: list[dict[str, Any]] = []
 
 
 class DocumentedTransport(httpx.ASGITransport):
@@ -61,8 +68,7 @@ class DocumentedTransport(httpx.ASGITransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Raises AssertionError for an answer that is not documented."""
         answer = await super().handle_async_request(request)
-        if not _documents:
-            _documents.append(self._api.openapi())
+        document_of(self._api)
         body = await answer.aread()
         problem = _problem(request, answer, body) if answer.status_code >= 400 else None
         operation = next(

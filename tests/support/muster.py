@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from sqlalchemy import func, select, update
 
 from app.connection.rules import MISSED_TICKS
@@ -280,12 +281,28 @@ def client_of(app: Muster, token: str | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://muster.test", headers=headers)
 
 
+class GivenSettings(Settings):
+    """Settings from the test alone; reading an environment that has none takes longer than a request."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is given."""
+        return (init_settings,)
+
+
 @contextlib.asynccontextmanager
 async def new_site(
     database_url: str, clock: Clock, data_dir: Path, *, runs_tasks: bool = False, **settings: Any
 ) -> AsyncIterator[Site]:
     """The application on a migrated database, started; several of these are replicas of one another."""
-    chosen = Settings(database_url=database_url, data_dir=data_dir, **settings)
+    chosen = GivenSettings(database_url=database_url, data_dir=data_dir, **settings)
     app = create_app(chosen, clock, runs_tasks=runs_tasks)
     async with app.lifespan():
         await create_first(app.state.database, ADMIN_TOKEN, clock.now())
