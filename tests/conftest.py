@@ -42,6 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests come last: the processes that share the suite end together, and none waits for another's long one."""
+    items.sort(key=lambda item: item.path.parent.name == "agent")
+
+
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Tests run on the loop that `muster serve` runs on."""
     return {"loop": new_event_loop}
