@@ -62,6 +62,7 @@ def test_the_first_one_stays_where_others_are_hardly_quicker_or_of_another_versi
     first = build("a", measured(0.1))
     others = build("b", measured(0.095)), build("c", measured(0.01, "3 99")), build("d", "exit 1")
     assert found(first, *others) == "python3"
+    assert found(first, build("f", "echo Welcome; exit")) == "python3", "what it says makes no sense"
     assert found(build("e", "exit 1"), others[0]) == "python3", "that nothing is known of the first is no reason"
 
 

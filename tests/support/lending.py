@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from tests.support.postgres import PostgresServer
 
 PREFIX = "lent_"
-"""Only connections to databases with such names are lent."""
 USUAL_NAMES = ("muster", "muster heartbeats")
+"""The `application_name`s of connections that are lent."""
 USES = 100
 """Tests that a database serves: what is deleted stays in its files until it is vacuumed."""
 
