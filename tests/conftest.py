@@ -32,6 +32,9 @@ if sys.platform == "win32":
 else:
     from uvloop import new_event_loop
 
+# Collecting the tests makes little but what stays, `_rare_collections` sets in when that is done.
+gc.disable()
+
 TEMPLATE = "muster_template"
 BOTH = ("sqlite", "postgresql")
 
@@ -89,6 +92,7 @@ def _rare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -96,7 +96,8 @@ class Monitor:
         watermark.observed_until = now
         gaps = await queries.gaps(session)
         since = silent_since(now, self._timeout, gaps)
-        await queries.forget_gaps_before(session, since)
+        if any(gap.ended_at < since for gap in gaps):
+            await queries.forget_gaps_before(session, since)
         return brakes.Window(now, since, silent_since(now, self._timeout - self._brake_policy.window, gaps))
 
     async def _remember(self, session: AsyncSession, gap: Gap, *, is_first: bool) -> None:

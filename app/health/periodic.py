@@ -106,14 +106,7 @@ async def _candidates(session: AsyncSession, outlook: Outlook, now: datetime) ->
         for row in await periodic_queries.certificates(session, now + outlook.longest_notice())
         if not _is_told(row, _certificate(row.vault_id, row.certificate_expires_at, outlook, now))
     ]
-    return {
-        *outdated,
-        *expiring,
-        *await periodic_queries.unsupported_without_alert(session, outlook.unsupported, disabled),
-        *await periodic_queries.silent_without_alert(session),
-        *await periodic_queries.heard_with_alert(session),
-        *await periodic_queries.marked_without_alert(session),
-    }
+    return {*outdated, *expiring, *await periodic_queries.astray(session, outlook.unsupported, disabled)}
 
 
 def _is_told(row: Any, wanted: Finding | None) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, literal, not_, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, exists, literal, not_, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Alert, ConfigurationServer, Host, ProcessServer
@@ -26,25 +26,6 @@ def _fires(code: AlertCode, server_id: Any) -> ColumnElement[bool]:
 async def versions_in_use(session: AsyncSession) -> Sequence[str]:
     """The distinct versions that servers report."""
     return (await session.execute(select(Host.agent_version).distinct())).scalars().all()
-
-
-async def unsupported_without_alert(
-    session: AsyncSession, versions: Collection[str], but_not_in: Collection[uuid.UUID]
-) -> Sequence[uuid.UUID]:
-    """Hosts with one of these versions on which that is no alert yet; inbuilt process servers are left out."""
-    code = AlertCode.VERSION_NOT_SUPPORTED
-    is_old = and_(Host.agent_version.in_(versions), Host.vault_id.not_in(but_not_in))
-    of_site = (
-        select(Host.id)
-        .join(ConfigurationServer, ConfigurationServer.host_row_id == Host.id)
-        .where(is_old, not_(_fires(code, ConfigurationServer.id)))
-    )
-    of_server = (
-        select(Host.id)
-        .join(ProcessServer, ProcessServer.host_row_id == Host.id)
-        .where(is_old, ProcessServer.kind != ServerKind.INBUILT.value, not_(_fires(code, ProcessServer.id)))
-    )
-    return (await session.execute(union_all(of_site, of_server))).scalars().all()
 
 
 async def unsupported_with_alert(session: AsyncSession) -> Sequence[Any]:
@@ -79,21 +60,20 @@ async def certificates(session: AsyncSession, until: datetime) -> Sequence[Any]:
     return (await session.execute(statement)).all()
 
 
-async def silent_without_alert(session: AsyncSession) -> Sequence[uuid.UUID]:
+def _silent_without_alert() -> list[Select[Any]]:
     """Silent hosts on one of whose servers that is no alert: left so by a version of Muster without alerts."""
-    looks = [
+    return [
         select(Host.id)
         .join(server, server.host_row_id == Host.id)
         .where(Host.connection_state == state.value, not_(_fires(code, server.id)))
         for state, code in _SILENT.items()
         for server in (ConfigurationServer, ProcessServer)
     ]
-    return (await session.execute(union_all(*looks))).scalars().all()
 
 
-async def heard_with_alert(session: AsyncSession) -> Sequence[uuid.UUID]:
+def _heard_with_alert() -> Select[Any]:
     """Hosts with an alert of silence that is not that of their connection state."""
-    statement = (
+    return (
         select(Alert.host_row_id)
         .join(Host, Host.id == Alert.host_row_id)
         .where(
@@ -106,10 +86,9 @@ async def heard_with_alert(session: AsyncSession) -> Sequence[uuid.UUID]:
             ),
         )
     )
-    return (await session.execute(statement)).scalars().all()
 
 
-async def marked_without_alert(session: AsyncSession) -> Sequence[uuid.UUID]:
+def _mark_and_alert_differ() -> list[Select[Any]]:
     """Hosts that are marked as above their configuration server's version without an alert, or the other way round."""
     code = AlertCode.VERSION_ABOVE_CONFIGURATION_SERVER
     marked = (
@@ -122,7 +101,39 @@ async def marked_without_alert(session: AsyncSession) -> Sequence[uuid.UUID]:
         .join(Host, Host.id == Alert.host_row_id)
         .where(Alert.code == code.value, Alert.cleared_at.is_(None), Host.version_above_since.is_(None))
     )
-    return (await session.execute(union_all(marked, unmarked))).scalars().all()
+    return [marked, unmarked]
+
+
+def _unsupported_without_alert(versions: Collection[str], but_not_in: Collection[uuid.UUID]) -> list[Select[Any]]:
+    """Hosts with one of these versions on which that is no alert yet; inbuilt process servers are left out."""
+    code = AlertCode.VERSION_NOT_SUPPORTED
+    is_old = and_(Host.agent_version.in_(versions), Host.vault_id.not_in(but_not_in))
+    of_site = (
+        select(Host.id)
+        .join(ConfigurationServer, ConfigurationServer.host_row_id == Host.id)
+        .where(is_old, not_(_fires(code, ConfigurationServer.id)))
+    )
+    of_server = (
+        select(Host.id)
+        .join(ProcessServer, ProcessServer.host_row_id == Host.id)
+        .where(is_old, ProcessServer.kind != ServerKind.INBUILT.value, not_(_fires(code, ProcessServer.id)))
+    )
+    return [of_site, of_server]
+
+
+_ASTRAY = (*_silent_without_alert(), _heard_with_alert(), *_mark_and_alert_differ())
+
+
+async def astray(
+    session: AsyncSession, unsupported: Collection[str], but_not_in: Collection[uuid.UUID]
+) -> Sequence[uuid.UUID]:
+    """Hosts whose alerts of silence and of versions are not what their rows say, some of them more than once.
+
+    `unsupported` are the versions that are out of support, which is no alert in the vaults `but_not_in`. One
+    statement, because each of its looks comes back empty on a healthy site, and a look is made every minute.
+    """
+    looks = [*_ASTRAY, *(_unsupported_without_alert(unsupported, but_not_in) if unsupported else ())]
+    return (await session.execute(union_all(*looks))).scalars().all()
 
 
 async def sites_of(session: AsyncSession, host_row_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:

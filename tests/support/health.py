@@ -73,9 +73,11 @@ class Agent:
             step = min(every, seconds - passed)
             self.site.manual_clock.advance(step)
             passed += step
-            if ticks and (passed - looked >= 30 or passed >= seconds):
-                looked = passed
+            if ticks and passed >= seconds:
                 await self.site.tick()
+            elif ticks and passed - looked >= 30:
+                await self.site.look(passed - looked)
+                looked = passed
 
 
 async def agents(site: Site, *names: str, **changes: Any) -> dict[str, Agent]:

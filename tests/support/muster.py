@@ -47,6 +47,13 @@ class Site:
         await self.app.state.alert_sweep.tick()
         return found
 
+    async def look(self, seconds: float) -> None:
+        """Leave what the looks of the `seconds` until now leave; one look in earnest if something was due or missed."""
+        now = self.clock.now()
+        is_idle = await self._nothing_due_for() > 0
+        if not (is_idle and await self._found_nothing(now - timedelta(seconds=seconds), now)):
+            await self.tick()
+
     async def pass_time(self, seconds: float, step: float | None = None) -> None:
         """Let time pass with the monitor at work; its last look is at the end.
 
@@ -54,7 +61,7 @@ class Site:
         outages are meant. Of unbroken looks those are left out that can't find anything: more than a minute before
         the first deadline there is.
         """
-        unbroken = MISSED_TICKS * self.app.state.settings.effective_tick_seconds
+        unbroken = self._unbroken_seconds
         may_skip = step is None or step <= unbroken
         left = seconds
         while left > 0:
@@ -62,8 +69,10 @@ class Site:
             stride = min(step or LOOK_SECONDS, left)
             if may_skip:
                 stride = min(left, max(stride, await self._nothing_due_for() - LOOK_SECONDS))
-            if may_skip and stride > unbroken and not await self._found_nothing(before, stride, unbroken):
-                stride = min(step or unbroken / MISSED_TICKS, left)
+            if may_skip and stride > unbroken:
+                until = before + timedelta(seconds=stride - unbroken)
+                if not await self._found_nothing(before, until):
+                    stride = min(step or unbroken / MISSED_TICKS, left)
             self.manual_clock.advance(stride)
             left -= stride
             await self.tick()
@@ -86,11 +95,15 @@ class Site:
         deadlines = [moment for moment in (row[0] and row[0] + timeout, row[1]) if moment is not None]
         return min(((moment - self.clock.now()).total_seconds() for moment in deadlines), default=float("inf"))
 
-    async def _found_nothing(self, before: datetime, stride: float, unbroken: float) -> bool:
-        """Leave what looks without a find leave, until shortly before `stride` is over. False during an outage."""
+    @property
+    def _unbroken_seconds(self) -> float:
+        """How far apart two looks may be before what lies between them is an outage."""
+        return float(MISSED_TICKS * self.app.state.settings.effective_tick_seconds)
+
+    async def _found_nothing(self, before: datetime, until: datetime) -> bool:
+        """Leave what looks without a find leave from `before` to `until`. False where an outage goes before them."""
         database: Database = self.app.state.database
-        was_observed = MonitorWatermark.observed_until >= before - timedelta(seconds=unbroken)
-        until = before + timedelta(seconds=stride - unbroken)
+        was_observed = MonitorWatermark.observed_until >= before - timedelta(seconds=self._unbroken_seconds)
         async with database.write() as session:
             statement = update(MonitorWatermark).where(was_observed).values(observed_until=until)
             moved = await session.scalars(statement.returning(MonitorWatermark.id))

@@ -1,10 +1,8 @@
 """`muster serve` as a process of its own."""
 
-import getpass
 import os
 import ssl
 import sys
-import tempfile
 from pathlib import Path
 
 import httpx
@@ -81,5 +79,4 @@ def environment(settings: dict[str, object]) -> dict[str, str]:
     """
     left_out = "PYTHONDONTWRITEBYTECODE"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_") and name != left_out}
-    kept["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"muster-tests-bytecode-{getpass.getuser()}")
     return kept | {f"MUSTER_{name.upper()}": str(value) for name, value in settings.items()}
