@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from tests.support.receiver import receiving
 from tests.support.server import MusterServer
@@ -11,7 +12,7 @@ PATIENCE_SECONDS = 60
 
 
 async def test_what_a_killed_process_owed_is_sent_by_the_next(tmp_path: Path) -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "webhook_allowed_networks": "127.0.0.0/8",
         "webhook_allow_http": "true",
         "digest_window_seconds": WINDOW_SECONDS,

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,29 +23,31 @@ CSIP = "10.150.24.119"
 INTERPRETER = getattr(sys, "_base_executable", sys.executable)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[MusterServer]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MusterServer]:
     """A control plane on SQLite, started."""
-    started = MusterServer(tmp_path / "control-plane")
+    started = MusterServer(tmp_path_factory.mktemp("control-plane"))
     started.start()
     yield started
     started.stop()
 
 
 class Machine:
-    """A folder with the downloaded package and a passphrase, and a bare interpreter."""
+    """A folder with the downloaded package and a passphrase, and a bare interpreter; a vault of its own."""
 
     def __init__(self, server: MusterServer, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
         self.client = httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
-        self.client.post("/api/v1/vaults", json={"name": "contoso", "location": "weu"}).raise_for_status()
-        key = self.client.post("/api/v1/vaults/contoso/registration-keys").json()["registrationKey"]
-        body = {"registrationKey": key, **machine("cs-1"), "ipAddresses": [CSIP]}
+        vault = f"vault-{uuid.uuid4().hex[:8]}"
+        self.path = f"/api/v1/vaults/{vault}"
+        self.client.post("/api/v1/vaults", json={"name": vault, "location": "weu"}).raise_for_status()
+        key = self.client.post(f"{self.path}/registration-keys").json()["registrationKey"]
+        body = {"registrationKey": key, **machine("cs-1", str(uuid.uuid4())), "ipAddresses": [CSIP]}
         registered = self.client.post("/agent/v1/configuration-servers/register", json=body).json()
         self.passphrase: str = registered["passphrase"]
         (folder / "passphrase.txt").write_text(self.passphrase)
-        self.shown = self.client.get("/api/v1/vaults/contoso/configuration-servers/cs-1/onboarding").json()
+        self.shown = self.client.get(f"{self.path}/configuration-servers/cs-1/onboarding").json()
         self.package = folder / self.shown["fileName"]
         self.package.write_bytes(httpx.get(self.shown["downloadUrl"]).content)
 
@@ -62,7 +65,7 @@ class Machine:
 
     def process_server(self, name: str) -> dict[str, Any]:
         """A process server as the control plane shows it."""
-        answer = self.client.get(f"/api/v1/vaults/contoso/process-servers/{name}")
+        answer = self.client.get(f"{self.path}/process-servers/{name}")
         return dict(answer.raise_for_status().json())
 
 

@@ -17,10 +17,10 @@ from tests.support.postgres import PostgresServer
 from tests.support.server import ADMIN_TOKEN, MUSTER, MusterServer, environment
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[MusterServer]:
-    """A control plane on SQLite, started."""
-    started = MusterServer(tmp_path)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MusterServer]:
+    """A control plane on SQLite, started; whoever stops it starts it again."""
+    started = MusterServer(tmp_path_factory.mktemp("serve"))
     started.start()
     yield started
     started.stop()

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from app.models import Host, ProcessServer, SourceMachine
+from tests.support.fleets import Fleet
 from tests.support.muster import Site, registration
 
 ROUNDS = 100
@@ -20,8 +21,11 @@ pytestmark = [pytest.mark.parametrize("database_kind", ["postgresql"], indirect=
 async def silent_fleet(site: Site) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A connected configuration server and `ROUNDS` process servers that have fallen silent."""
     await site.vault()
-    server = await site.configuration_server()
-    fleet = [await site.process_server(server, f"ps-{number}") for number in range(ROUNDS)]
+    made = Fleet(site)
+    await made.add_site("cs-1", ROUNDS)
+    server = made.registered["cs-1"]
+    fleet = [{**item, "credential": made.credentials[item["name"]]} for item in await site.walk(PS, kind="scaleOut")]
+    assert len(fleet) == ROUNDS
     assert {answer.status_code for answer in await asyncio.gather(*map(site.beat, fleet))} == {200}
     site.manual_clock.advance(1)
     await site.tick()

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from app.core import secrets
 from app.core.wire import new_id
 from app.models import ConfigurationServer, Host, ProcessServer
-from tests.support.muster import VERSION, Site
+from tests.support.muster import VERSION, Site, machine
 from tests.support.rows import host_row_id
 
 TIMEOUT_SECONDS = 900
@@ -20,12 +20,15 @@ class Fleet:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.credentials: dict[str, str] = {}
+        self.registered: dict[str, dict[str, Any]] = {}
+        """The answers to the registrations of its configuration servers, by name."""
         self._sequences: dict[str, int] = {}
 
     async def add_site(self, name: str, process_servers: int, *, vault: str = "contoso") -> list[str]:
         """A configuration server and so many process servers, none connected. Returns the names of all machines."""
         registered = await self.site.configuration_server(vault, name)
         self.credentials[name] = registered["credential"]
+        self.registered[name] = registered
         names = [f"{name}-ps-{number}" for number in range(1, process_servers + 1)]
         now = self.site.clock.now()
         async with self.site.app.state.database.write() as session:
@@ -41,8 +44,8 @@ class Fleet:
                     Host(
                         id=issued.id,
                         vault_id=server.vault_id,
-                        host_id=f"host-of-{one}",
-                        instance_id=f"instance-of-{one}",
+                        host_id=machine(one)["hostId"],
+                        instance_id=machine(one)["instanceId"],
                         credential_hash=issued.digest,
                         connection_changed_at=now,
                         agent_version=VERSION,
