@@ -9,7 +9,7 @@ from sqlalchemy import select
 from app.core.wire import rfc3339
 from app.models import Host
 from tests.support.fleets import Fleet, brakes, dark_site, let_brakes_go, of_type
-from tests.support.muster import Site, problem
+from tests.support.muster import Site, machine, problem
 
 BRAKES = "/api/v1/vaults/contoso/brakes"
 TIMEOUT, HOLD = 900, 900
@@ -145,7 +145,7 @@ async def test_who_connected_after_the_silence_does_not_dilute_the_share(site: S
     # Twenty more arrive meanwhile over another path; they belong to the same configuration server.
     more = await fleet.add_site("cs-2", 20)
     async with site.app.state.database.write() as session:
-        first = (await session.execute(select(Host).where(Host.host_id == "host-of-cs-1-ps-1"))).scalar_one()
+        first = (await session.execute(select(Host).where(Host.host_id == machine("cs-1-ps-1")["hostId"]))).scalar_one()
         assert first.connection_state == "Connected"
     await fleet.beat(*more)
     await fleet.live(300, *more)

@@ -10,7 +10,7 @@ from app.health.raising import put, refresh
 from app.models import Alert, Host
 from app.vocabulary import AlertCode, Severity
 from tests.support.fleets import Fleet, dark_site, let_brakes_go, of_type
-from tests.support.muster import Site, problem, registration
+from tests.support.muster import Site, machine, problem, registration
 
 TIMEOUT = 900
 
@@ -75,7 +75,7 @@ async def test_an_alert_that_fired_before_goes_on_and_counts(site: Site, fleet: 
     names = await fleet.add_site("cs-1", 4)
     await fleet.beat(*names)
     async with site.app.state.database.write() as session:
-        host = (await session.execute(select(Host).where(Host.host_id == "host-of-cs-1-ps-1"))).scalar_one()
+        host = (await session.execute(select(Host).where(Host.host_id == machine("cs-1-ps-1")["hostId"]))).scalar_one()
         (server,) = (await process_servers_on(session, [host.id], site.clock.now())).values()
         found = Finding(AlertCode.CPU_UTILISATION, Severity.CRITICAL, site.clock.now(), 99, 95)
         put(session, {}, server, found, site.clock.now())

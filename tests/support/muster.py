@@ -64,11 +64,12 @@ class Site:
         unbroken = self._unbroken_seconds
         may_skip = step is None or step <= unbroken
         left = seconds
+        has_looked = False
         while left > 0:
             before = self.clock.now()
             stride = min(step or LOOK_SECONDS, left)
             if may_skip:
-                stride = min(left, max(stride, await self._nothing_due_for() - LOOK_SECONDS))
+                stride = min(left, max(stride, await self._nothing_due_for(has_looked) - LOOK_SECONDS))
             if may_skip and stride > unbroken:
                 until = before + timedelta(seconds=stride - unbroken)
                 if not await self._found_nothing(before, until):
@@ -76,24 +77,27 @@ class Site:
             self.manual_clock.advance(stride)
             left -= stride
             await self.tick()
+            has_looked = True
 
-    async def _nothing_due_for(self) -> float:
-        """Seconds to the first moment at which a server is overdue or an alert is due; 0 while a brake is at work."""
+    async def _nothing_due_for(self, has_looked: bool = False) -> float:
+        """Seconds to the first moment at which a server is overdue, an alert due or a brake's hold over.
+
+        0 while a brake lets go, and while one holds of which nobody has looked what came back since.
+        """
         database: Database = self.app.state.database
+        now = self.clock.now()
         oldest = select(func.min(Host.last_heartbeat_at)).where(Host.connection_state == ConnectionState.CONNECTED)
         alert = select(func.min(Host.alert_due_at))
-        at_work = select(func.count()).select_from(Brake).where(Brake.ended_at.is_(None))
         async with database.read() as session:
-            row = (
-                await session.execute(
-                    select(oldest.scalar_subquery(), alert.scalar_subquery(), at_work.scalar_subquery())
-                )
-            ).one()
-        if row[2]:
+            row = (await session.execute(select(oldest.scalar_subquery(), alert.scalar_subquery()))).one()
+            brakes = list(await session.scalars(select(Brake).where(Brake.ended_at.is_(None))))
+        if any(brake.let_go_at is not None or not has_looked for brake in brakes):
             return 0
         timeout = timedelta(seconds=self.app.state.settings.heartbeat_timeout_seconds)
         deadlines = [moment for moment in (row[0] and row[0] + timeout, row[1]) if moment is not None]
-        return min(((moment - self.clock.now()).total_seconds() for moment in deadlines), default=float("inf"))
+        deadlines += [brake.until for brake in brakes]
+        deadlines += [brake.joins_until for brake in brakes if brake.joins_until > now]
+        return min(((moment - now).total_seconds() for moment in deadlines), default=float("inf"))
 
     @property
     def _unbroken_seconds(self) -> float:
