@@ -174,6 +174,8 @@ async def process_server_severities(
     session: AsyncSession, host_row_ids: Collection[uuid.UUID]
 ) -> dict[uuid.UUID, set[Severity]]:
     """The severities of what fires on the process server of each host."""
+    if not host_row_ids:
+        return {}
     rows = await session.execute(
         select(Alert.host_row_id, Alert.severity)
         .where(

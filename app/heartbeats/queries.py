@@ -31,6 +31,8 @@ async def configuration_server_versions(
 
 async def tombstones(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Tombstone]:
     """The tombstones of removed hosts."""
+    if not host_row_ids:
+        return {}
     statement = select(Tombstone).where(Tombstone.host_row_id.in_(host_row_ids))
     return {row.host_row_id: row for row in (await session.execute(statement)).scalars()}
 

@@ -51,6 +51,8 @@ async def lock_families(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]
 
     Returns the hosts of all their process servers, the inbuilt ones' (their own) among them, not locked yet.
     """
+    if not host_row_ids:
+        return []
     servers = (
         select(ConfigurationServer.id)
         .where(ConfigurationServer.host_row_id.in_(host_row_ids))
@@ -64,9 +66,10 @@ async def lock_families(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]
 
 async def lock_all(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> None:
     """Lock hosts by rising id, as heartbeats do."""
-    await session.execute(
-        select(Host.id).where(Host.id.in_(host_row_ids)).order_by(Host.id).with_for_update(key_share=True)
-    )
+    if host_row_ids:
+        await session.execute(
+            select(Host.id).where(Host.id.in_(host_row_ids)).order_by(Host.id).with_for_update(key_share=True)
+        )
 
 
 async def with_configuration_server_version(session: AsyncSession, host_row_ids: Sequence[uuid.UUID]) -> Sequence[Any]:
