@@ -94,7 +94,8 @@ class Listener:
                 self._pause_seconds = FIRST_PAUSE_SECONDS
                 while not is_lost.is_set():
                     try:
-                        await asyncio.wait_for(is_lost.wait(), CHECK_SECONDS)
+                        async with asyncio.timeout(CHECK_SECONDS):
+                            await is_lost.wait()
                     except TimeoutError:
                         await raw.fetchval("SELECT 1")
                 log.warning("lost the connection that hears of events")
