@@ -32,8 +32,9 @@ if sys.platform == "win32":
 else:
     from uvloop import new_event_loop
 
-# Collecting the tests makes little but what stays, `_rare_collections` sets in when that is done.
-gc.disable()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Collecting the tests makes little but what stays. `_rare_collections` turns it on again when that is done.
+    gc.disable()
 
 TEMPLATE = "muster_template"
 BOTH = ("sqlite", "postgresql")
@@ -46,9 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
+def pytest_xdist_auto_num_workers() -> int | None:
     """One process more than there are processors: what starts servers waits for them half of its time."""
-    return (os.cpu_count() or 1) + 1
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,9 +3,11 @@
 import gc
 import sys
 
-# What the modules of a command define stays until it ends. At Python's own threshold, a fifth of the time that
-# `muster serve` takes to start would go to looking for garbage among it. Here, because workers read this package too.
-gc.set_threshold(50_000, 50, 50)
+if sys.argv[1:2] != ["agent"]:
+    # What the modules of a command define stays until it ends. At Python's own threshold, a fifth of the time that
+    # `muster serve` takes to start would go to looking for garbage among it. Here, because workers read this too.
+    # An agent reads little, and lives long on machines that are not ours.
+    gc.set_threshold(50_000, 50, 50)
 
 
 def main() -> None:

@@ -127,13 +127,14 @@ _ASTRAY = (*_silent_without_alert(), _heard_with_alert(), *_mark_and_alert_diffe
 async def astray(
     session: AsyncSession, unsupported: Collection[str], but_not_in: Collection[uuid.UUID]
 ) -> Sequence[uuid.UUID]:
-    """Hosts whose alerts of silence and of versions are not what their rows say, some of them more than once.
+    """Hosts whose alerts are not what their rows say, some of them more than once.
 
-    `unsupported` are the versions that are out of support, which is no alert in the vaults `but_not_in`. One
-    statement, because each of its looks comes back empty on a healthy site, and a look is made every minute.
+    Looked at are alerts of silence, of a version above the configuration server's, and missing ones of versions that
+    are out of support, `unsupported`, which are no alert in the vaults `but_not_in`. One statement, because each of
+    its parts comes back empty on a healthy site, and it is asked every minute.
     """
-    looks = [*_ASTRAY, *(_unsupported_without_alert(unsupported, but_not_in) if unsupported else ())]
-    return (await session.execute(union_all(*looks))).scalars().all()
+    parts = [*_ASTRAY, *(_unsupported_without_alert(unsupported, but_not_in) if unsupported else ())]
+    return (await session.execute(union_all(*parts))).scalars().all()
 
 
 async def sites_of(session: AsyncSession, host_row_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:

@@ -49,8 +49,7 @@ async def test_it_fires_at_15_00_and_not_at_14_59(site: Site, every: int, subtes
         for number, case in cases.items():
             await servers[f"ps-{number}"].beat(**case.load)
         site.manual_clock.advance(min(every, 899 - passed))
-        await site.look(min(every, 899 - passed))
-    await site.tick()
+        await site.look(min(every, 899 - passed), in_earnest=passed + every >= 899)
     for number in cases:
         assert await firing(site, f"ps-{number}") == {}
         assert (await site.read_process_server(f"ps-{number}"))["health"] == "Healthy"

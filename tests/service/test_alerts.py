@@ -75,8 +75,9 @@ async def test_the_sites_list_has_its_own_alerts_and_its_process_servers(site: S
 
 
 async def test_lists_are_filtered_and_paged(site: Site) -> None:
-    agent = (await agents(site, "ps-1"))["ps-1"]
-    await agent.hold(930, cpu=97.0, memory=85.0, free=26.0)
+    found = await agents(site, "ps-1")
+    agent = found["ps-1"]
+    await agent.hold(930, beside=found["cs-1"], cpu=97.0, memory=85.0, free=26.0)
     await agent.beat(cpu=10.0, memory=85.0, free=26.0)
     everything = await site.walk(f"{VAULT}/alerts")
     assert len(everything) == 3
@@ -293,8 +294,9 @@ async def test_a_removed_servers_alerts_end_and_stay_on_record(site: Site) -> No
 
 
 async def test_a_decommissioned_servers_alerts_end(site: Site) -> None:
-    agent = (await agents(site, "ps-1"))["ps-1"]
-    await agent.hold(930, cpu=97.0)
+    servers = await agents(site, "ps-1")
+    agent = servers["ps-1"]
+    await agent.hold(930, beside=servers["cs-1"], cpu=97.0)
     await site.client.post(f"{VAULT}/process-servers/ps-1/decommission")
     steps = [{"name": name, "status": "done"} for name in ("component", "dependencies", "recovery-services-agent")]
     headers = {"Authorization": f"Bearer {agent.registered['credential']}"}
@@ -327,8 +329,9 @@ async def test_a_rebuilt_machine_takes_over_what_fires(site: Site) -> None:
 
 
 async def test_past_alerts_are_kept_as_long_as_events(site: Site, database: Database) -> None:
-    agent = (await agents(site, "ps-1"))["ps-1"]
-    await agent.hold(930, cpu=97.0, memory=90.0)
+    found = await agents(site, "ps-1")
+    agent = found["ps-1"]
+    await agent.hold(930, beside=found["cs-1"], cpu=97.0, memory=90.0)
     await agent.beat(memory=90.0)
     assert await count(database, Alert) == 2
     site.manual_clock.advance(90 * DAY)

@@ -63,20 +63,24 @@ class Agent:
         )
         assert answer.status_code == 200, answer.text
 
-    async def hold(self, seconds: float, *, every: float = 60.0, ticks: bool = True, **load: Any) -> None:
+    async def hold(
+        self, seconds: float, *, every: float = 60.0, ticks: bool = True, beside: "Agent | None" = None, **load: Any
+    ) -> None:
         """A heartbeat now and then one `every` so many seconds, until `seconds` have passed; the monitor looks after
-        each step, half a minute apart where steps are shorter, unless told not to. The last step sends no heartbeat:
-        the next one is the test's to send."""
-        passed = looked = 0.0
+        each step, half a minute apart where steps are shorter, unless told not to; where nothing is due, in earnest
+        only after the last step. That sends no heartbeat: the next one is the test's to send. `beside` is a server that
+        is to be heard of meanwhile; the rest are silent."""
+        passed = looked = heard = 0.0
         while passed < seconds:
             await self.beat(**load)
+            if beside is not None and passed - heard >= 600:
+                await beside.beat()
+                heard = passed
             step = min(every, seconds - passed)
             self.site.manual_clock.advance(step)
             passed += step
-            if ticks and passed >= seconds:
-                await self.site.tick()
-            elif ticks and passed - looked >= 30:
-                await self.site.look(passed - looked)
+            if ticks and (passed - looked >= 30 or passed >= seconds):
+                await self.site.look(passed - looked, in_earnest=passed >= seconds)
                 looked = passed
 
 

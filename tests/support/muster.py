@@ -47,11 +47,16 @@ class Site:
         await self.app.state.alert_sweep.tick()
         return found
 
-    async def look(self, seconds: float) -> None:
-        """Leave what the looks of the `seconds` until now leave; one look in earnest if something was due or missed."""
+    async def look(self, seconds: float, *, in_earnest: bool = False) -> None:
+        """The looks of the `seconds` until now, by which no outage comes: of idle ones only the watermark's move.
+
+        One is made if something is due now, or `in_earnest`.
+        """
         now = self.clock.now()
-        is_idle = await self._nothing_due_for() > 0
-        if not (is_idle and await self._found_nothing(now - timedelta(seconds=seconds), now)):
+        before = now - timedelta(seconds=seconds)
+        is_idle = not in_earnest and await self._nothing_due_for() > 0
+        until = now if is_idle else max(before, now - timedelta(seconds=self._unbroken_seconds))
+        if not (await self._found_nothing(before, until) and is_idle):
             await self.tick()
 
     async def pass_time(self, seconds: float, step: float | None = None) -> None:
@@ -80,9 +85,10 @@ class Site:
             has_looked = True
 
     async def _nothing_due_for(self, has_looked: bool = False) -> float:
-        """Seconds to the first moment at which a server is overdue, an alert due or a brake's hold over.
+        """Seconds to the first moment at which a server is overdue, an alert due, or a brake's hold or window over.
 
-        0 while a brake lets go, and while one holds of which nobody has looked what came back since.
+        0 while a brake lets go, and while one holds of which nobody has looked what came back since. What only the
+        alert sweep's look of each minute finds, as certificates, is left out.
         """
         database: Database = self.app.state.database
         now = self.clock.now()
@@ -107,7 +113,10 @@ class Site:
     async def _found_nothing(self, before: datetime, until: datetime) -> bool:
         """Leave what looks without a find leave from `before` to `until`. False where an outage goes before them."""
         database: Database = self.app.state.database
-        was_observed = MonitorWatermark.observed_until >= before - timedelta(seconds=self._unbroken_seconds)
+        # Not one from the future either, which a look in earnest is to bring back.
+        was_observed = MonitorWatermark.observed_until.between(
+            before - timedelta(seconds=self._unbroken_seconds), until
+        )
         async with database.write() as session:
             statement = update(MonitorWatermark).where(was_observed).values(observed_until=until)
             moved = await session.scalars(statement.returning(MonitorWatermark.id))

@@ -82,7 +82,7 @@ class MusterServer:
 def environment(settings: dict[str, object]) -> dict[str, str]:
     """This process's environment without its own settings, with these.
 
-    What Python has compiled is kept for the next server: half a second of each start.
+    What Python has compiled is kept beside the sources for the next server: half a second of each start.
     """
     left_out = "PYTHONDONTWRITEBYTECODE"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_") and name != left_out}
