@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.support.muster import VERSION, Site
+from tests.support.remembered import remembered
 
 TOTAL = 100_000_000
 VAULT = "/api/v1/vaults/contoso"
@@ -36,12 +37,12 @@ def telemetry(
 class Agent:
     """One server's agent: numbers its heartbeats, and can send them for a while."""
 
-    def __init__(self, site: Site, registered: dict[str, Any], version: str = VERSION) -> None:
+    def __init__(self, site: Site, registered: dict[str, Any], version: str = VERSION, sequence: int = 0) -> None:
         self.site = site
         self.registered = registered
         self.version = version
         self.boot_id = "boot-1"
-        self._sequence = 0
+        self._sequence = sequence
 
     async def beat(
         self,
@@ -86,13 +87,18 @@ class Agent:
 
 async def agents(site: Site, *names: str, **changes: Any) -> dict[str, Agent]:
     """A configuration server `cs-1` and process servers, all connected and healthy; the monitor has looked once."""
-    await site.vault()
+    registered = await _healthy(site, *names, **changes)
     await site.tick()
+    return {name: Agent(site, server, sequence=2) for name, server in registered.items()}
+
+
+@remembered
+async def _healthy(site: Site, /, *names: str, **changes: Any) -> dict[str, dict[str, Any]]:
+    await site.vault()
     server = await site.configuration_server()
-    found = {"cs-1": Agent(site, server)}
-    for name in names:
-        found[name] = Agent(site, await site.process_server(server, name, **changes))
-    for agent in found.values():
+    found = {"cs-1": server, **{name: await site.process_server(server, name, **changes) for name in names}}
+    for registered in found.values():
+        agent = Agent(site, registered)
         await agent.beat()
         await agent.beat()
     return found

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 
 from tests.support.muster import Site
+from tests.support.remembered import remembered
 
 GB = 2**30
 TB = 1024 * GB
@@ -24,7 +25,8 @@ MACHINE: dict[str, Any] = {
 Servers = dict[str, dict[str, Any]]
 
 
-async def connected_servers(site: Site, **hardware: dict[str, int]) -> Servers:
+@remembered
+async def connected_servers(site: Site, /, **hardware: dict[str, int]) -> Servers:
     """A configuration server `cs-1` with process servers `ps_<n>` of this hardware; all of them are connected."""
     await site.vault()
     found = {"cs-1": await site.configuration_server()}
