@@ -9,6 +9,7 @@ import pytest
 from app.core.db import Database
 from app.models import Host, IssuedCredential, Job, ProcessServer, SourceMachine
 from tests.support.muster import Site, problem, registration
+from tests.support.remembered import remembered
 from tests.support.rows import count
 
 PS = "/agent/v1/process-servers/register"
@@ -20,7 +21,8 @@ STEPS = [
 ]
 
 
-async def family(site: Site, *names: str) -> tuple[dict[str, Any], ...]:
+@remembered
+async def family(site: Site, /, *names: str) -> tuple[dict[str, Any], ...]:
     """A connected configuration server and connected process servers."""
     await site.vault()
     server = await site.configuration_server()

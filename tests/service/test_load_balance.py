@@ -9,12 +9,18 @@ from app.jobs.tasks import Orphans
 from tests.support.machines import GB, LARGE, MACHINES, SMALL, TB, Servers, connected_servers, put, seed
 from tests.support.moving import SERVERS, carriers, job_of, load_balance, observe, outlive, switch
 from tests.support.muster import Site, problem, registration
+from tests.support.remembered import remembered
 from tests.support.rows import host_row
 
 
 @pytest.fixture
 async def servers(site: Site) -> Servers:
     """A small and a large process server that are connected, and four machines on the small one."""
+    return await _servers_with_machines(site)
+
+
+@remembered
+async def _servers_with_machines(site: Site, /) -> Servers:
     found = await connected_servers(site, ps_1=SMALL, ps_2=LARGE)
     for number in range(1, 5):
         assert (await put(site, f"web-{number}")).status_code == 201

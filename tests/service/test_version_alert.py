@@ -13,6 +13,7 @@ from app.core.db import Database
 from app.models import Host, ProcessServer
 from app.process_servers.queries import lock_configuration_server
 from tests.support.muster import Site, machine, new_site, problem, registration
+from tests.support.remembered import remembered
 from tests.support.rows import host_row_id
 
 CODE = "version-above-configuration-server"
@@ -35,7 +36,8 @@ async def beat(site: Site, registered: dict[str, Any], sequence: int, version: s
     assert answer.status_code == 200, answer.text
 
 
-async def pair(site: Site, name: str = "ps-1") -> tuple[dict[str, Any], dict[str, Any]]:
+@remembered
+async def pair(site: Site, /, name: str = "ps-1") -> tuple[dict[str, Any], dict[str, Any]]:
     """A connected configuration server and process server of one version."""
     await site.vault()
     server = await site.configuration_server()
