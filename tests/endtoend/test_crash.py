@@ -79,7 +79,7 @@ async def test_a_killed_server_loses_no_acknowledged_heartbeat_and_no_agent(tmp_
     with await asyncio.to_thread(PostgresServer.start, fsync=True) as postgres:
         url = await postgres.create_database_async("crash")
         await asyncio.to_thread(upgrade_blocking, url)
-        server = MusterServer(tmp_path, quick_hashes=True, database_url=url, heartbeat_interval_seconds=0.3)
+        server = MusterServer(tmp_path, database_url=url, heartbeat_interval_seconds=0.3)
         await asyncio.to_thread(server.start)
         agents = await fleet(server)
         running = [asyncio.create_task(agent.run()) for agent in agents]

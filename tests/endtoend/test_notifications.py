@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from tests.support.receiver import receiving
 from tests.support.server import MusterServer
@@ -12,7 +11,7 @@ PATIENCE_SECONDS = 60
 
 
 async def test_what_a_killed_process_owed_is_sent_by_the_next(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {
+    settings = {
         "webhook_allowed_networks": "127.0.0.0/8",
         "webhook_allow_http": "true",
         "digest_window_seconds": WINDOW_SECONDS,

@@ -68,9 +68,7 @@ class Replicas:
     """Three `muster serve` processes, of which the leader is killed now and then."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self.servers = [
-            MusterServer(folder / f"replica-{n}", quick_hashes=True, database_url=url, **SETTINGS) for n in range(3)
-        ]
+        self.servers = [MusterServer(folder / f"replica-{n}", database_url=url, **SETTINGS) for n in range(3)]
         self.up: list[MusterServer] = []
         self.killed: list[MusterServer] = []
 

@@ -60,3 +60,9 @@ async def test_what_is_put_back_is_what_was_built(
     async with new_site(database_url, clock, tmp_path) as site:
         later = await connected_servers(site, ps_1=SMALL, ps_2=LARGE)
         assert later["ps-1"]["id"] != built["ps-1"]["id"], "built at another moment"
+    await empty(database)
+    clock.advance(-1)
+    async with new_site(database_url, clock, tmp_path) as site:
+        await site.tick()
+        seen = await connected_servers(site, ps_1=SMALL, ps_2=LARGE)
+        assert seen["ps-1"]["id"] != built["ps-1"]["id"], "built where a monitor has looked"

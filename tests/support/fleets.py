@@ -1,4 +1,4 @@
-"""Sites of many servers, put straight into the database: each passphrase that is checked costs a tenth of a second."""
+"""Sites of many servers, put straight into the database: registering each over the API takes longer."""
 
 import asyncio
 from typing import Any

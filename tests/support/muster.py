@@ -48,9 +48,9 @@ class Site:
         return found
 
     async def look(self, seconds: float, *, in_earnest: bool = False) -> None:
-        """The looks of the `seconds` until now, by which no outage comes: of idle ones only the watermark's move.
+        """Leave what the monitor's looks of the `seconds` until now leave: no outage between them.
 
-        One is made if something is due now, or `in_earnest`.
+        Idle ones only move the watermark; one is made if something is due now, or `in_earnest`.
         """
         now = self.clock.now()
         before = now - timedelta(seconds=seconds)

@@ -1,8 +1,8 @@
 """What tests begin with, built over the API once per test process and then put back as rows.
 
 Registering two servers and hearing of them takes longer than most tests that begin with it. A beginning is remembered
-only of a database without a vault, at the clock's first moment, for the same settings and arguments; anything else is
-built as ever.
+only of a database without a vault that no monitor has looked at, at the clock's first moment, for the same settings and
+arguments; anything else is built as ever.
 """
 
 import copy
@@ -10,11 +10,11 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
-from sqlalchemy import JSON, Table, func, insert, select
+from sqlalchemy import JSON, Table, exists, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.clock import ManualClock
-from app.models import Base, Vault
+from app.models import Base, MonitorWatermark, Vault
 from tests.support.muster import Site
 
 P = ParamSpec("P")
@@ -26,6 +26,8 @@ _OF_ONE_TEST = {"database_url", "data_dir"}
 """Settings that no answer and no row depends on."""
 _KEPT = {"api_tokens", "releases"}
 """Tables that an application without a vault has rows in already."""
+_NOT_NEW = (Vault, MonitorWatermark)
+"""What of a row says that somebody was here before."""
 
 
 class _Beginning(NamedTuple):
@@ -45,11 +47,11 @@ def remembered(build: Build[P, T]) -> Build[P, T]:
     async def begin(site: Site, /, *args: P.args, **kwargs: P.kwargs) -> T:
         engine = site.app.state.database.engine
         async with engine.connect() as connection:
-            is_new = not await connection.scalar(select(func.count()).select_from(Vault))
+            is_new = not await connection.scalar(select(or_(*(exists(select(table)) for table in _NOT_NEW))))
         if not is_new or site.clock.now() != _FIRST_MOMENT:
             return await build(site, *args, **kwargs)
         settings = site.app.state.settings.model_dump_json(exclude=_OF_ONE_TEST)
-        key = (build.__qualname__, engine.dialect.name, settings, repr(args), repr(kwargs))
+        key = (build.__module__, build.__qualname__, engine.dialect.name, settings, repr(args), repr(kwargs))
         if key not in _beginnings:
             answer = await build(site, *args, **kwargs)
             async with engine.connect() as connection:

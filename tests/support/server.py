@@ -7,23 +7,17 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.hashing import TEST_COST
 from tests.support.processes import ChildProcess, accepts_connections, free_port
 
 START_SECONDS = 60
 ADMIN_TOKEN = "an-admin-token-for-tests-only"
 MUSTER = Path(sys.executable).with_name("muster")
-QUICK_HASHES = f"from app.core import secrets; secrets.ARGON2_COST = {TEST_COST}; from app.cli import main; main()"
 
 
 class MusterServer:
-    """A control plane that can be stopped, killed and started again on the same data.
+    """A control plane that can be stopped, killed and started again on the same data."""
 
-    With `quick_hashes` its passphrases cost what they cost in the rest of the suite: for one with which a whole
-    fleet registers, a tenth of a second each.
-    """
-
-    def __init__(self, folder: Path, *, quick_hashes: bool = False, **settings: object) -> None:
+    def __init__(self, folder: Path, **settings: object) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
@@ -36,7 +30,6 @@ class MusterServer:
         }
         self.environment = environment(own)
         self.ca_file: Path | None = None
-        self._muster: list[str | Path] = [sys.executable, "-c", QUICK_HASHES] if quick_hashes else [MUSTER]
         self.process: ChildProcess | None = None
 
     @property
@@ -47,7 +40,7 @@ class MusterServer:
     def start(self) -> None:
         """Start and wait until it serves."""
         self.process = ChildProcess.start(
-            [*self._muster, "serve"], log=self.folder / "serve.log", environment=self.environment, folder=self.folder
+            [MUSTER, "serve"], log=self.folder / "serve.log", environment=self.environment, folder=self.folder
         )
         self.process.wait_until(self._is_ready, START_SECONDS, "muster serve")
 
