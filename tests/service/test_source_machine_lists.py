@@ -166,8 +166,7 @@ async def test_what_is_asked_for_must_make_sense(site: Site, servers: Servers) -
 
 
 async def test_a_walk_over_changing_machines_neither_repeats_nor_skips(site: Site, servers: Servers) -> None:
-    # Churn in steps of 7 GB: many machines of a site have the same, and a page ends between them.
-    rows = await seed(site, servers, 60, churn_step=7)
+    rows = await seed(site, servers, 60)
     database: Database = site.app.state.database
     for order in ORDERS:
         seen: list[str] = []
